@@ -1,0 +1,1 @@
+"""Batch processing: kill it anywhere, run it again, every good row is in exactly once."""

@@ -1,0 +1,1 @@
+"""The nouns of batchwright: frozen data, enums, errors and the codec. No I/O, standard library only."""

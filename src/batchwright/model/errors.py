@@ -1,0 +1,159 @@
+"""Every error that batchwright raises. Each says what is wrong; what was found; what to do.
+
+    BatchwrightError                    exit code 1
+    ├── ConfigurationError              exit code 2: nothing was done; mend the call, the file or the set-up
+    │   ├── DeclarationError            a Job, Step, Retry or Skip that cannot be meant
+    │   ├── ParameterError              a job's parameters do not fit its function
+    │   ├── OriginError                 a job's file or function cannot be found or loaded
+    │   ├── SourceError                 an input is missing, not a file, not readable, or not as declared
+    │   ├── TargetError                 a target is missing something, read-only, or not as declared
+    │   ├── LedgerError                 the ledger cannot be opened, is too new, or is damaged
+    │   ├── GroundChangedError          the input or the target is not the one this work was begun with
+    │   ├── AbandonedError              this lap was abandoned
+    │   ├── ConfirmationError           the call would write rows a second time and needs a yes
+    │   └── NotReplayableError          these failures cannot be replayed
+    ├── AlreadyRunningError             exit code 4: another process owns this instance
+    ├── FailureLimitError               more items failed than the limit allows
+    ├── ReadError                       a reader stopped with an error
+    ├── WriteError                      a target refused a chunk, or a disk is full
+    ├── FencedError                     another process has moved this step's checkpoint
+    ├── DamagedOutputError              an output is not as it was left
+    ├── CodecError                      a value cannot be stored or a stored text cannot be read
+    └── JobFailedError                  a job ended FAILED; carries the result
+
+`ItemsFailed` is no error of ours but a writer's answer: these outputs failed, the others are written.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batchwright.model.result import JobResult
+
+
+class BatchwrightError(Exception):
+    """The root of every error raised by batchwright: what is wrong; what was found; what to do."""
+
+    exit_code = 1
+
+    def __init__(self, wrong: str, found: str = "", mend: str = "") -> None:
+        """Join the three parts that are not empty."""
+        self.wrong, self.found, self.mend = wrong, found, mend
+        super().__init__("; ".join(part for part in (wrong, found, mend) if part))
+
+
+class ConfigurationError(BatchwrightError):
+    """Wrong use or configuration: nothing was done."""
+
+    exit_code = 2
+
+
+class DeclarationError(ConfigurationError):
+    """A Job, Step, Retry or Skip that cannot be meant; raised when it is built."""
+
+
+class ParameterError(ConfigurationError):
+    """A job's parameters do not fit its function, or cannot be stored."""
+
+
+class OriginError(ConfigurationError):
+    """A job's file or function cannot be found or loaded."""
+
+
+class SourceError(ConfigurationError):
+    """An input is missing, not a file, not readable, or not as declared."""
+
+
+class TargetError(ConfigurationError):
+    """A target is missing something, read-only, or not as declared."""
+
+
+class LedgerError(ConfigurationError):
+    """The ledger cannot be opened, is too new, or is damaged."""
+
+
+class GroundChangedError(ConfigurationError):
+    """The input or the target is not the one this work was begun with."""
+
+
+class AbandonedError(ConfigurationError):
+    """This lap was abandoned and cannot be gone on with."""
+
+
+class ConfirmationError(ConfigurationError):
+    """The call would write rows a second time and needs a yes."""
+
+
+class NotReplayableError(ConfigurationError):
+    """These failures cannot be replayed into their target."""
+
+
+class AlreadyRunningError(BatchwrightError):
+    """Another process owns this instance."""
+
+    exit_code = 4
+
+    def __init__(self, job: str, where: str, since: datetime | None) -> None:
+        """Say where it runs and since when."""
+        self.job, self.where, self.since = job, where, since
+        started = "" if since is None else f" since {since:%Y-%m-%d %H:%M:%S} UTC"
+        super().__init__(
+            f"job '{job}' is already running with these parameters",
+            f"{where}{started}",
+            "wait for it to end, or stop it there",
+        )
+
+
+class FailureLimitError(BatchwrightError):
+    """More items failed than the limit allows; the chunk that passed the limit was not committed."""
+
+    def __init__(self, step: str, failed: int, read: int, limit: int | str | None) -> None:
+        """Give the counts and the limit."""
+        self.step, self.failed, self.read, self.limit = step, failed, read, limit
+        super().__init__(
+            f"step '{step}': more items failed than the limit allows",
+            f"{failed:,} of {read:,} items failed, the limit is {limit}",
+            "look at the failures, mend the input or the code, or raise the limit with --max-failures",
+        )
+
+
+class ReadError(BatchwrightError):
+    """A reader stopped with an error; everything it gave before is committed."""
+
+
+class WriteError(BatchwrightError):
+    """A target refused a chunk, or its disk is full; the chunk is not written."""
+
+
+class FencedError(BatchwrightError):
+    """Another process has moved this step's checkpoint; nothing more is written here."""
+
+
+class DamagedOutputError(BatchwrightError):
+    """An output is not as it was left: shorter, changed by somebody else, or gone."""
+
+
+class CodecError(BatchwrightError):
+    """A value cannot be stored, or a stored text cannot be read."""
+
+
+class JobFailedError(BatchwrightError):
+    """A job ended FAILED. `result` holds counts and failures; the cause is the error that stopped it."""
+
+    def __init__(self, result: "JobResult", error: BaseException | None = None) -> None:
+        """Name the job, the step and the cause."""
+        self.result = result
+        step = next((step.name for step in result.steps if step.error), None)
+        where = f"step '{step}' of job '{result.job}'" if step else f"job '{result.job}'"
+        self.exit_code = getattr(error, "exit_code", 1)
+        super().__init__(f"{where} failed", result.error, f"mend it and run it again: run {result.run} goes on")
+
+
+class ItemsFailed(Exception):  # noqa: N818 - an answer, not an error: the name is part of the public contract
+    """Raised by a writer: the outputs at these indexes failed, all others are written."""
+
+    def __init__(self, errors: Mapping[int, BaseException]) -> None:
+        """`errors` maps the index of each output that failed, in the list given to the writer, to its error."""
+        self.errors = dict(errors)
+        super().__init__(f"{len(self.errors)} outputs failed")

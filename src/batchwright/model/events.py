@@ -1,0 +1,74 @@
+"""Facts about something committed. Events follow the commit: one per chunk and per failure, never per item."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from batchwright.model.checkpoint import Counts
+from batchwright.model.failure import Failure
+from batchwright.model.result import JobResult
+from batchwright.model.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class JobStarted:
+    """A run has begun. `steps` pairs each step's name with its guarantee; `resumed` says that it goes on."""
+
+    run: int
+    job: str
+    lap: int
+    parameters: Mapping[str, Any]
+    steps: tuple[tuple[str, str], ...]
+    ledger: str
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A step has begun, from these counts on. `fraction` is the part of the input already done, where known."""
+
+    run: int
+    step: str
+    counts: Counts
+    fraction: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkCommitted:
+    """A chunk is committed. Counts are those of the lap so far."""
+
+    run: int
+    step: str
+    counts: Counts
+    fraction: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFailed:
+    """An item was set aside, in a chunk that is committed."""
+
+    run: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """A step has ended."""
+
+    run: int
+    step: str
+    status: Status
+    counts: Counts
+    seconds: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobFinished:
+    """A run has ended; the last event, which every observer gets."""
+
+    run: int
+    result: JobResult
+
+
+Event = JobStarted | StepStarted | ChunkCommitted | ItemFailed | StepFinished | JobFinished

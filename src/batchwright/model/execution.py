@@ -1,0 +1,105 @@
+"""What the ledger knows: instances, executions of jobs and steps, and groups of failures. Plain records."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from batchwright.model.checkpoint import Counts, InstanceKey, StepKey
+from batchwright.model.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a job comes from, so that another process can build it again: `path:function`, and a digest.
+
+    `digest` covers step names and addresses; `path` is absolute.
+    """
+
+    path: str
+    function: str
+    digest: str = ""
+
+    def __str__(self) -> str:
+        """As the command line takes it."""
+        return f"{self.path}:{self.function}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What the engine tells the ledger when it begins an execution."""
+
+    key: InstanceKey
+    parameters: Mapping[str, Any]
+    steps: tuple[str, ...]
+    origin: Origin | None = None
+    kind: str = "run"
+    next_lap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StepExecution:
+    """One attempt at a step. Counts are those of the lap up to the end of this attempt."""
+
+    id: int
+    run: int
+    key: StepKey
+    status: Status
+    started_at: datetime
+    ended_at: datetime | None = None
+    counts: Counts = field(default_factory=Counts)
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    error: str = ""
+    source: str = ""
+    target: str = ""
+    guarantee: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobExecution:
+    """One attempt at a lap of an instance. `id` is the number of the run in this ledger."""
+
+    id: int
+    key: InstanceKey
+    lap: int
+    status: Status
+    started_at: datetime
+    ended_at: datetime | None = None
+    kind: str = "run"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    steps: tuple[str, ...] = ()
+    origin: Origin | None = None
+    host: str = ""
+    pid: int = 0
+    error: str = ""
+
+    @property
+    def job(self) -> str:
+        """The job's name."""
+        return self.key.job
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """How a step ended, as the engine hands it to the ledger."""
+
+    status: Status
+    counts: Counts
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Failures with one cause: same step, phase and error type, messages equal but for numbers and quoted values."""
+
+    step: str
+    phase: str
+    error_type: str
+    message: str
+    count: int
+    open: int
+    first_place: str
+    example: str

@@ -1,0 +1,62 @@
+"""A job's parameters: whether they fit its function, which are stored, which say what work it is."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from batchwright.model.codec import encode
+from batchwright.model.drop import NonIdentifying, Secret
+from batchwright.model.errors import CodecError, ParameterError
+
+
+@dataclass(frozen=True, slots=True)
+class SortedParameters:
+    """Parameters that are kept, those of them that identify the work, and texts that must never be shown."""
+
+    kept: Mapping[str, Any]
+    identifying: Mapping[str, Any]
+    secrets: tuple[str, ...]
+
+
+def sort_parameters(function: Callable[..., Any], parameters: Mapping[str, Any]) -> SortedParameters:
+    """Raises ParameterError if they do not fit the function's signature."""
+    signature = inspect.signature(function)
+    try:
+        signature.bind(**parameters)
+    except TypeError as error:
+        raise ParameterError(f"the parameters do not fit {function.__qualname__}{signature}", str(error)) from None
+    hints = get_type_hints(function, include_extras=True)
+    kept, identifying, secrets = {}, {}, []
+    for name, value in parameters.items():
+        if is_marked(hints.get(name), Secret):
+            secrets.append(str(value))
+            continue
+        kept[name] = value
+        known = signature.parameters.get(name)
+        if not is_marked(hints.get(name), NonIdentifying) and not (known and _equal(known.default, value)):
+            identifying[name] = value
+    return SortedParameters(kept, identifying, tuple(secret for secret in secrets if secret))
+
+
+def is_marked(annotation: object, mark: type) -> bool:
+    """Whether an annotation carries this mark, as the class or as an instance of it."""
+    marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    return any(found is mark or isinstance(found, mark) for found in marks)
+
+
+def check_storable(job: str, parameters: Mapping[str, Any]) -> None:
+    """Raise ParameterError for a value that the codec does not know."""
+    for name, value in parameters.items():
+        try:
+            encode(value)
+        except CodecError as error:
+            raise ParameterError(
+                f"job '{job}': parameter '{name}' cannot be stored",
+                str(error),
+                "pass plain values and build objects inside the job function",
+            ) from None
+
+
+def _equal(default: object, value: object) -> bool:
+    return type(default) is type(value) and default == value

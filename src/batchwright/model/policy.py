@@ -1,0 +1,114 @@
+"""Retry and Skip: values that say which errors, how often, how long between, and how many at most."""
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from batchwright.model.errors import DeclarationError
+
+Errors = type[BaseException] | tuple[type[BaseException], ...]
+
+RATE_FROM_ITEMS = 1_000
+"""A rate is judged at commits from this many items on, and at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try again after these errors: `attempts` in all, waiting longer each time.
+
+    The wait before attempt n+1 is a random time between 0 and
+    `min(max_delay_seconds, delay_seconds * multiplier ** (n - 1))`: exponential back-off with full jitter, after
+    Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+
+    on: Errors = Exception
+    attempts: int = 3
+    delay_seconds: float = 0.1
+    max_delay_seconds: float = 30.0
+    multiplier: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        _check_errors("Retry", self.on)
+        if self.attempts < 1:
+            raise DeclarationError("Retry: attempts must be at least 1", f"got {self.attempts}", "")
+        if self.delay_seconds < 0 or self.max_delay_seconds < 0 or self.multiplier < 1:
+            raise DeclarationError(
+                "Retry: delays must not be negative and multiplier must be at least 1",
+                f"got delay_seconds={self.delay_seconds}, max_delay_seconds={self.max_delay_seconds}, "
+                f"multiplier={self.multiplier}",
+            )
+
+    def allows(self, error: BaseException, attempts_made: int) -> bool:
+        """Whether another attempt is due after this error."""
+        return attempts_made < self.attempts and isinstance(error, self.on)
+
+    def wait_seconds(self, attempts_made: int) -> float:
+        """A random wait before the next attempt."""
+        try:
+            ceiling = self.delay_seconds * self.multiplier ** (attempts_made - 1)
+        except OverflowError:
+            ceiling = self.max_delay_seconds
+        return random.uniform(0.0, min(self.max_delay_seconds, ceiling))
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Set items aside that fail with these errors, up to a limit.
+
+    `limit` is a count (`50`), a rate (`"0.1%"`) or None for no limit. A count holds over the lap; a rate is judged at
+    commits from 1,000 items on, and at the end. `payload=False` keeps no payloads; `redact` names fields whose values
+    are not kept.
+    """
+
+    on: Errors = Exception
+    limit: int | str | None = None
+    payload: bool = True
+    redact: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        _check_errors("Skip", self.on)
+        parse_limit(self.limit)
+
+    def exceeded(self, failed: int, read: int, *, at_end: bool = False) -> bool:
+        """Whether this many failures among this many items are too many."""
+        count, rate = parse_limit(self.limit)
+        if count is not None:
+            return failed > count
+        if rate is not None and (read >= RATE_FROM_ITEMS or at_end):
+            return failed > rate * read
+        return False
+
+
+def parse_limit(limit: int | str | None) -> tuple[int | None, float | None]:
+    """A limit as (count, rate): `50`, `"50"` → (50, None); `"2%"` → (None, 0.02); None → (None, None)."""
+    if limit is None:
+        return None, None
+    found = DeclarationError(
+        "the limit on failures must be a count or a percentage", f"got {limit!r}", 'write 50 or "0.1%"'
+    )
+    if isinstance(limit, bool):
+        raise found
+    try:
+        if isinstance(limit, str) and limit.strip().endswith("%"):
+            rate = float(limit.strip()[:-1]) / 100
+            if 0 <= rate <= 1:
+                return None, rate
+            raise found
+        count = int(limit)
+    except ValueError:
+        raise found from None
+    if count < 0:
+        raise found
+    return count, None
+
+
+def _check_errors(policy: str, errors: Any) -> None:
+    classes = errors if isinstance(errors, tuple) else (errors,)
+    if not classes or not all(isinstance(error, type) and issubclass(error, BaseException) for error in classes):
+        raise DeclarationError(
+            f"{policy}: on must be an exception class or a tuple of them",
+            f"got {errors!r}",
+            f"write {policy}(on=ValueError)",
+        )

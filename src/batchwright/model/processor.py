@@ -1,0 +1,45 @@
+"""What a user's function is: how a processor is called, and what a function is called in messages."""
+
+import inspect
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+
+class ProcessorKind(StrEnum):
+    """How a processor is called."""
+
+    NONE = "none"
+    FUNCTION = "function"
+    GENERATOR = "generator"
+    ASYNC = "async function"
+    ASYNC_GENERATOR = "async generator"
+
+
+def processor_kind(process: object) -> ProcessorKind:
+    """How this processor is called, recognised through `partial` and `__call__`."""
+    if process is None:
+        return ProcessorKind.NONE
+    function = _unwrapped(process)
+    if not inspect.isroutine(function):
+        function = getattr(type(function), "__call__", function)  # noqa: B004 - the method itself is looked at
+    if inspect.isgeneratorfunction(function):
+        return ProcessorKind.GENERATOR
+    if inspect.isasyncgenfunction(function):
+        return ProcessorKind.ASYNC_GENERATOR
+    if inspect.iscoroutinefunction(function):
+        return ProcessorKind.ASYNC
+    return ProcessorKind.FUNCTION
+
+
+def function_address(function: object) -> str:
+    """A name that stays equal from run to run: `function:sales.to_sale`."""
+    function = _unwrapped(function)
+    described: Any = function if hasattr(function, "__qualname__") else type(function)
+    return f"function:{getattr(described, '__module__', '?')}.{described.__qualname__}"
+
+
+def _unwrapped(function: object) -> Any:
+    while isinstance(function, partial):
+        function = function.func
+    return function

@@ -1,0 +1,1 @@
+"""Callables that receive events."""

@@ -1,0 +1,291 @@
+"""Every port of the engine, as a Protocol. A one-method port also takes a plain callable.
+
+The optional abilities of readers and writers are protocols of their own (`Checks`, `Measures`, `Settles`): an adapter
+that lacks one is complete without it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from batchwright.model.block import Block, Place, Position
+from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
+from batchwright.model.events import Event
+from batchwright.model.execution import FailureGroup, JobExecution, RunRequest, StepExecution, StepOutcome
+from batchwright.model.failure import Failure
+from batchwright.model.guarantee import Fault, Guarantee
+from batchwright.model.status import Status
+
+In_co = TypeVar("In_co", covariant=True)
+Out_contra = TypeVar("Out_contra", contravariant=True)
+
+
+class Clock(Protocol):
+    """Time, so that tests need not wait for it."""
+
+    def now(self) -> datetime:
+        """The wall clock, aware, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+@runtime_checkable
+class Reader(Protocol[In_co]):
+    """Gives blocks of items from a position on. Reading twice from one position gives the same items."""
+
+    @property
+    def address(self) -> str:
+        """What is read, in words that stay equal from run to run: `csv:/data/in/sales.csv`. Holds no secret."""
+        ...
+
+    @property
+    def seeks(self) -> bool:
+        """Whether `read(after)` goes straight to `after.anchor`, instead of reading the input again from its start."""
+        ...
+
+    def read(self, after: Position | None) -> Iterator[Block[In_co]]:
+        """Blocks from `after.anchor` on (None: from the start). The engine itself drops the first `after.offset`."""
+        ...
+
+    def place(self, position: Position) -> Place:
+        """Where a person finds the item at this position. Asked only when something failed."""
+        ...
+
+
+@runtime_checkable
+class Checks(Protocol):
+    """An adapter that can say before the step starts that it cannot work."""
+
+    def check(self) -> None:
+        """Raise SourceError or TargetError. Writes nothing."""
+        ...
+
+
+@runtime_checkable
+class Measures(Protocol):
+    """A reader that knows how much of its input lies before a position."""
+
+    def fraction(self, position: Position) -> float | None:
+        """Between 0.0 and 1.0, or None where it cannot be told cheaply."""
+        ...
+
+
+class CheckpointStore(Protocol):
+    """Keeps checkpoints and failures for sinks whose target cannot; a ledger is one."""
+
+    def load_checkpoint(self, key: StepKey) -> Checkpoint | None:
+        """The last checkpoint stored under this key."""
+        ...
+
+    def save_checkpoint(self, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
+        """Store both in one durable transaction. Failures are added, the checkpoint is replaced."""
+        ...
+
+    def load_failures(self, key: StepKey) -> Iterator[Failure]:
+        """Every failure stored under this key, by ordinal."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a sink is opened for: whose checkpoint it keeps, and where, if its target cannot keep it."""
+
+    key: StepKey
+    store: CheckpointStore
+    clock: Clock
+    checkpoint_seconds: float = 1.0
+
+
+class Sink(Protocol[Out_contra]):
+    """An open target. Creates nothing before the first `write`, `commit` or `finish`.
+
+    The life of a chunk: `write` (once or more), then `commit` or `rollback`. `commit` makes outputs, checkpoint and
+    failures durable together, or returns having kept all three for a later commit that does (staged files).
+    """
+
+    def recall(self) -> Checkpoint | None:
+        """The checkpoint that this target vouches for, after putting the target back to it. None: nothing is there.
+
+        Raises DamagedOutputError if the target cannot be put back to it.
+        """
+        ...
+
+    def write(self, outputs: Sequence[Out_contra]) -> None:
+        """Write outputs, not yet for good.
+
+        Raises ItemsFailed if some are refused and all others are written; any other error means that the chunk has to
+        be rolled back, and `classify` says what comes next.
+        """
+        ...
+
+    def commit(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
+        """Make the chunk durable together with its checkpoint and failures. Empty chunks are committed too."""
+        ...
+
+    def rollback(self) -> None:
+        """Undo everything written since the last commit, if anything can be undone. Never raises."""
+        ...
+
+    def finish(self, checkpoint: Checkpoint) -> None:
+        """Publish, and set the finished mark. May be called again after a crash in between."""
+        ...
+
+    def failures(self) -> Iterator[Failure]:
+        """Every failure kept with the checkpoint, by ordinal."""
+        ...
+
+    def classify(self, error: BaseException) -> Fault:
+        """What an error from `write`, `commit` or `finish` means."""
+        ...
+
+    def close(self) -> None:
+        """Release everything. An uncommitted chunk is undone. Never raises."""
+        ...
+
+
+@runtime_checkable
+class Settles(Protocol):
+    """A sink that can write replayed items and close their failures in one transaction."""
+
+    def settle(self, ordinals: Sequence[int]) -> None:
+        """Commit what was written together with marking the failures at these ordinals as replayed."""
+        ...
+
+
+@runtime_checkable
+class Writer(Protocol[Out_contra]):
+    """Makes chunks durable."""
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """How often the outputs of a chunk take effect, whatever crashes in between."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """What is written to, in words that stay equal from run to run. Holds no secret."""
+        ...
+
+    def open(self, scope: Scope) -> Sink[Out_contra]:
+        """A sink for one step's outputs."""
+        ...
+
+
+class Ledger(CheckpointStore, Protocol):
+    """The engine's side of the durable record. All methods are for one thread."""
+
+    @property
+    def address(self) -> str:
+        """Where it is kept, for people."""
+        ...
+
+    @property
+    def durable(self) -> bool:
+        """Whether it outlives the process."""
+        ...
+
+    def own(self, key: InstanceKey) -> AbstractContextManager[None]:
+        """Own this instance while the context lasts. Raises AlreadyRunningError."""
+        ...
+
+    def last_run(self, key: InstanceKey) -> JobExecution | None:
+        """The newest execution of kind `run` of this instance."""
+        ...
+
+    def begin_run(self, request: RunRequest) -> JobExecution:
+        """Record a new execution, STARTING, in the last lap or, with `next_lap`, in the next one.
+
+        Only for the owner. Executions of the instance that are still live are closed as FAILED: their owner is gone.
+        """
+        ...
+
+    def move_run(self, run: int, status: Status, error: str = "") -> None:
+        """Change an execution's status, as `TRANSITIONS` allows, by compare-and-set."""
+        ...
+
+    def begin_step(self, run: int, key: StepKey, source: str, target: str, guarantee: str) -> StepExecution:
+        """Record a new execution of a step, RUNNING."""
+        ...
+
+    def note_progress(self, step_execution: int, outcome: StepOutcome, failures: Sequence[Failure]) -> None:
+        """Copy counts and failures of a running step; called about once a second. Adding a failure twice is harmless.
+
+        A failure that is already known keeps its state.
+        """
+        ...
+
+    def end_step(self, step_execution: int, outcome: StepOutcome, failures: Sequence[Failure]) -> None:
+        """Close an execution of a step, with the last failures not yet copied."""
+        ...
+
+    def last_step(self, key: StepKey) -> StepExecution | None:
+        """The newest execution of this step in this lap."""
+        ...
+
+    def void_failures(self, key: StepKey, from_ordinal: int) -> None:
+        """Forget failures at or past this ordinal: their items are to be read again."""
+        ...
+
+    def settle_failures(self, key: StepKey, ordinals: Sequence[int]) -> None:
+        """Mark open failures as replayed."""
+        ...
+
+    def close(self) -> None:
+        """Release everything."""
+        ...
+
+
+class History(Protocol):
+    """The readers' side of the durable record: for the command line, alarms and dashboards. Writes nothing."""
+
+    @property
+    def address(self) -> str:
+        """Where it is kept, for people."""
+        ...
+
+    def runs(self, *, job: str | None = None, limit: int = 20) -> list[JobExecution]:
+        """Executions, newest first. One whose owner is gone reads as LOST."""
+        ...
+
+    def run(self, run: int) -> JobExecution | None:
+        """One execution."""
+        ...
+
+    def steps(self, run: int) -> list[StepExecution]:
+        """The newest execution of each step of this run's lap, up to and including this run, in order."""
+        ...
+
+    def failures(self, run: int, *, step: str | None = None, open_only: bool = False) -> Iterator[Failure]:
+        """The failures of this run's lap, by step and ordinal."""
+        ...
+
+    def failure_groups(self, run: int) -> list[FailureGroup]:
+        """The same, grouped by cause, most frequent first."""
+        ...
+
+    def summary(self) -> Mapping[str, Any]:
+        """Facts about the record itself: schema version, sizes, integrity; for `doctor`."""
+        ...
+
+    def close(self) -> None:
+        """Release everything."""
+        ...
+
+
+Observer = Callable[[Event], None]
+"""Receives events. Called on a thread of its own, outside transactions; an error in it never harms the run."""
+
+Source = Reader[In_co] | Iterable[In_co] | Callable[[], Iterable[In_co]]
+"""What a step reads: a reader, a collection, or a function that returns a fresh iterator each time."""
+
+Target = Writer[Out_contra] | Callable[[Sequence[Out_contra]], object]
+"""What a step writes to: a writer, or a function that takes a chunk of outputs."""

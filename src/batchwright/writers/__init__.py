@@ -1,0 +1,1 @@
+"""Where outputs go, by technology, each with its guarantee."""
