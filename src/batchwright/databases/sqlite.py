@@ -1,0 +1,206 @@
+"""SQLite for readers, writers and ledgers: connect, transactions, and what an error means.
+
+The one rule: a commit that was acknowledged is durable. A file that we create is in WAL mode; any other keeps its
+journal mode; either way `synchronous` is raised to the level that is durable in that mode, and read back.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+from batchwright.model.errors import BatchwrightError, ConfigurationError, TargetError, WriteError
+from batchwright.model.fault_points import reach
+from batchwright.model.guarantee import Fault
+
+SCHEME = "sqlite:///"
+
+BUSY_SECONDS = 5.0
+"""How long one statement waits for somebody else's lock."""
+
+_ROLLBACK_JOURNALS = ("delete", "truncate", "persist")
+
+_TRANSIENT = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
+
+_REFUSED = ("SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_TOOBIG", "SQLITE_RANGE")
+
+
+def database_path(url: str) -> Path:
+    """The file that `sqlite:///shop.db` (relative) or `sqlite:////data/shop.db` (absolute) names.
+
+    Raises ConfigurationError for anything else.
+    """
+    if not isinstance(url, str) or not url.startswith(SCHEME) or len(url) == len(SCHEME):
+        scheme = url.split("://", 1)[0] if isinstance(url, str) and "://" in url else None
+        raise ConfigurationError(
+            "a database must be named by an address that starts with sqlite:///",
+            f"got an address that starts with {scheme}://" if scheme else f"got {str(url)[:60]!r}",
+            "write sqlite:///shop.db for a relative path, sqlite:////data/shop.db for an absolute one",
+        )
+    return Path(unquote(url[len(SCHEME) :]))
+
+
+def connect(path: Path, *, timeout_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+    """A connection for writing, in autocommit mode, durable. Creates the file, but not its folder.
+
+    Raises TargetError if the file cannot be opened for writing or is no database.
+    """
+    created = _refuse_what_is_no_file(path)
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = sqlite3.connect(path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False)
+        _make_durable(connection, created=created)
+        _refuse_read_only(connection, path)
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        if created:
+            _remove_if_empty(path)
+        raise explained(error, path) from error
+    return connection
+
+
+def connect_read_only(path: Path, *, timeout_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+    """A connection that cannot write, in autocommit mode. Raises TargetError if there is no such database."""
+    if not path.exists():
+        raise TargetError(
+            f"there is no database {path}", "no such file", "check the path, or run the step that makes it"
+        )
+    _refuse_what_is_no_file(path)
+    try:
+        connection = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=ro",
+            uri=True,
+            timeout=timeout_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    except sqlite3.Error as error:
+        raise explained(error, path) from error
+    return connection
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """One write transaction: committed at the end of the block, rolled back on any error."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        commit(connection)
+    except BaseException:
+        roll_back(connection)
+        raise
+
+
+def commit(connection: sqlite3.Connection) -> None:
+    """Commit, refusing to if SQLite has rolled the transaction back by itself (it does so on a full disk)."""
+    if not connection.in_transaction:
+        raise WriteError("SQLite rolled the transaction back by itself", "the disk may be full", "free some space")
+    reach("K11")
+    connection.execute("COMMIT")
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """Undo what is open. Never raises: what cannot be rolled back was never committed."""
+    with contextlib.suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def classify(error: BaseException) -> Fault:
+    """What an error from a statement means for the chunk. Errors of COMMIT are judged by `classify_commit`."""
+    if isinstance(error, sqlite3.Error):
+        name = getattr(error, "sqlite_errorname", "") or ""
+        if name.startswith(_TRANSIENT):
+            return Fault.TRANSIENT
+        if name.startswith(_REFUSED) or isinstance(error, sqlite3.IntegrityError):
+            return Fault.REFUSED
+        # Without a code the error is the module's own word about a value that it could not bind.
+        if not name and isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
+            return Fault.REFUSED if "binding" in str(error).lower() else Fault.FATAL
+        return Fault.FATAL
+    return Fault.REFUSED if isinstance(error, OverflowError | UnicodeError) else Fault.FATAL
+
+
+def classify_commit(error: BaseException) -> Fault:
+    """What an error from COMMIT means: anything but a lock or a deferred constraint leaves it in doubt."""
+    fault = classify(error)
+    return Fault.DOUBTFUL if fault is Fault.FATAL and isinstance(error, sqlite3.Error) else fault
+
+
+def explained(error: sqlite3.Error, path: Path) -> BatchwrightError:
+    """A driver's error in our words: what is wrong with which file, and what to do."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith(_TRANSIENT):
+        return WriteError(f"database {path} is locked by another process", str(error), "wait for it, or end it")
+    if name.startswith("SQLITE_FULL"):
+        return WriteError(f"the disk of database {path} is full", free_space(path), "free some space and run it again")
+    if name.startswith("SQLITE_READONLY"):
+        return TargetError(f"database {path} cannot be written", str(error), "change its permissions, or the path")
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return TargetError(f"{path} is not a sound SQLite database", str(error), "restore it, or name another file")
+    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
+        return TargetError(
+            f"database {path} cannot be opened", _why_not(path, error), "check the path and its permissions"
+        )
+    if name.startswith("SQLITE_IOERR"):
+        return WriteError(f"the disk of database {path} failed", f"{error} ({name})", "check the disk and run it again")
+    return WriteError(f"database {path} refused a statement", str(error))
+
+
+def free_space(path: Path) -> str:
+    """How much space is left where this file is, in words."""
+    folder = path if path.is_dir() else path.parent
+    try:
+        stat = os.statvfs(folder)
+    except OSError as error:
+        return str(error)
+    return f"{stat.f_bavail * stat.f_frsize / 1_000_000:,.1f} MB free in {folder}"
+
+
+def quoted(name: str) -> str:
+    """An identifier, quoted."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _refuse_what_is_no_file(path: Path) -> bool:
+    """Whether the file has yet to be created. Raises TargetError for a folder or a missing parent."""
+    if path.is_dir():
+        raise TargetError(f"database {path} is a folder", "", "name a file in it")
+    if not path.parent.is_dir():
+        raise TargetError(
+            f"database {path} cannot be created", f"there is no folder {path.parent}", "create it, or change the path"
+        )
+    return not path.exists() or path.stat().st_size == 0
+
+
+def _make_durable(connection: sqlite3.Connection, *, created: bool) -> None:
+    mode = str(connection.execute("PRAGMA journal_mode = WAL" if created else "PRAGMA journal_mode").fetchone()[0])
+    # In the rollback-journal modes FULL can lose the last commit: the journal's deletion is not synced.
+    level = "EXTRA" if mode in _ROLLBACK_JOURNALS else "FULL"
+    connection.execute(f"PRAGMA synchronous = {level}")
+    if int(connection.execute("PRAGMA synchronous").fetchone()[0]) < (3 if level == "EXTRA" else 2):
+        raise WriteError("SQLite did not take PRAGMA synchronous", f"journal mode {mode}")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _refuse_read_only(connection: sqlite3.Connection, path: Path) -> None:
+    file = path.resolve()
+    if not os.access(file, os.W_OK):
+        connection.close()
+        raise TargetError(f"database {path} cannot be written", "the file is read-only", "change its permissions")
+
+
+def _remove_if_empty(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == 0:
+            path.unlink()
+
+
+def _why_not(path: Path, error: sqlite3.Error) -> str:
+    if not os.access(path.parent, os.W_OK):
+        return f"the folder {path.parent} is read-only"
+    return str(error)
