@@ -1,0 +1,277 @@
+"""Rows into a SQLite table, exactly once: data, checkpoint and failures share one transaction.
+
+The one rule: the checkpoint row lives in the target, and its word goes before the ledger's.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any, Literal
+
+from batchwright.databases import sqlite, sqlite_records
+from batchwright.databases.sqlite import quoted
+from batchwright.model.checkpoint import Checkpoint
+from batchwright.model.errors import DeclarationError, FencedError, ItemsFailed
+from batchwright.model.failure import Failure
+from batchwright.model.fault_points import reach
+from batchwright.model.guarantee import Fault, Guarantee
+from batchwright.ports import Scope, Sink, Writer
+from batchwright.writers.rows import bindable, columns_of, tuples_of
+from batchwright.writers.sql_tables import Table
+
+Row = Any
+"""A dict, a dataclass, or (with `columns=`) a tuple."""
+
+ROWS_A_STATEMENT = 200
+MAX_VARIABLES = 32_766
+
+
+def insert(
+    database: str,
+    table: str,
+    *,
+    columns: Sequence[str] | Mapping[str, str] | None = None,
+    on_conflict: Literal["fail", "ignore"] = "fail",
+) -> Writer[Row]:
+    """Insert each output as a row. Exactly once.
+
+    `database` is `sqlite:///file.db`. A missing table is created from the first chunk that has outputs; `columns` names
+    its columns, or maps them to SQL types. A row that breaks a constraint is that item's failure; with
+    `on_conflict="ignore"` one that breaks a unique constraint is passed over and counts as written.
+    """
+    if on_conflict not in ("fail", "ignore"):
+        raise DeclarationError("insert: on_conflict must be 'fail' or 'ignore'", f"got {on_conflict!r}")
+    conflict = " ON CONFLICT DO NOTHING" if on_conflict == "ignore" else ""
+    return SqlWriter(database, Table(table, (), _typed(columns)), conflict, adds_again=on_conflict == "fail")
+
+
+def upsert(
+    database: str,
+    table: str,
+    *,
+    key: str | Sequence[str],
+    columns: Sequence[str] | Mapping[str, str] | None = None,
+) -> Writer[Row]:
+    """Insert each output as a row, or update the row that has the same key. Exactly once; of equal keys the last wins.
+
+    `database` is `sqlite:///file.db`. A missing table is created from the first chunk that has outputs, with `key` as
+    its primary key; an existing one needs a unique index on `key`.
+    """
+    keys = (key,) if isinstance(key, str) else tuple(key)
+    if not keys or not all(isinstance(name, str) and name for name in keys):
+        raise DeclarationError("upsert: key must name one or more columns", f"got {key!r}", 'write key="id"')
+    return SqlWriter(database, Table(table, keys, _typed(columns)), None)
+
+
+def execute(database: str, sql: str) -> Writer[Mapping[str, Any] | Sequence[Any]]:
+    """Execute one statement for each output, with the output as its parameters. Exactly once.
+
+    A dict fills named parameters (`:total`), a tuple fills question marks. A row that breaks a constraint is that
+    item's failure.
+    """
+    return SqlWriter(database, None, None, sql=sql, adds_again=True)
+
+
+@dataclass(frozen=True, eq=False)
+class SqlWriter:
+    """A table or statement of a SQLite database as the target of a step."""
+
+    database: str
+    table: Table | None
+    conflict: str | None
+    sql: str = ""
+    adds_again: bool = False
+    guarantee: Guarantee = field(default=Guarantee.EXACTLY_ONCE, init=False)
+
+    def __post_init__(self) -> None:
+        """Refuse an address that is none."""
+        sqlite.database_path(self.database)
+
+    @property
+    def address(self) -> str:
+        """The database's absolute address and the table or statement."""
+        path = sqlite.database_path(self.database).absolute()
+        return f"{sqlite.SCHEME}{path} {self.table.name if self.table else ' '.join(self.sql.split())}"
+
+    def open(self, scope: Scope) -> Sink[Row]:
+        """A sink with a connection of its own, opened when it is first needed."""
+        return SqlSink(self, scope)
+
+
+class SqlSink:
+    """One step's outputs into one table. A chunk is one transaction, begun by its first `write`."""
+
+    def __init__(self, writer: SqlWriter, scope: Scope) -> None:
+        """Open nothing yet."""
+        self._writer = writer
+        self._key = scope.key
+        self._path = sqlite.database_path(writer.database)
+        self._connection: sqlite3.Connection | None = None
+        self._checkpoint: Checkpoint | None = None
+        self._table = writer.table
+        self._statements: dict[int, str] = {}
+        self._committing = False
+
+    def recall(self) -> Checkpoint | None:
+        """The checkpoint row of this step in the target. A connection in doubt is closed first."""
+        self.close()
+        self._checkpoint = None
+        if self._path.exists() and self._path.stat().st_size > 0:
+            connection = self._open()
+            if sqlite_records.prepared(connection):
+                sqlite_records.prepare(connection)
+                self._checkpoint = sqlite_records.get_checkpoint(connection, self._key)
+        return self._checkpoint
+
+    def write(self, outputs: Sequence[Row]) -> None:
+        """Write rows, several a statement. Those refused are undone one by one and named in ItemsFailed."""
+        self._committing = False
+        connection = self._begin()
+        errors: dict[int, BaseException] = {}
+        if self._table is None:
+            self._write_singly(connection, self._writer.sql, outputs, range(len(outputs)), errors)
+        else:
+            self._write_rows(connection, self._table, outputs, errors)
+        reach("K9")
+        if errors:
+            raise ItemsFailed(errors)
+
+    def commit(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
+        """Commit rows, failures and checkpoint together."""
+        connection = self._begin()
+        sqlite_records.put_failures(connection, self._key, failures)
+        sqlite_records.move_checkpoint(connection, self._key, self._checkpoint, checkpoint)
+        self._committing = True
+        sqlite.commit(connection)
+        self._checkpoint = checkpoint
+        reach("K13")
+
+    def rollback(self) -> None:
+        """Undo the open transaction, with the table if it was created in it."""
+        if self._connection is not None:
+            sqlite.roll_back(self._connection)
+        self._table = self._writer.table
+        self._statements.clear()
+
+    def finish(self, checkpoint: Checkpoint) -> None:
+        """Set the finished mark in the target."""
+        if self._checkpoint is None or not self._checkpoint.finished:
+            self.commit(replace(checkpoint, finished=True), ())
+
+    def failures(self) -> Iterator[Failure]:
+        """Every failure of this step in the target."""
+        if self._connection is None or not sqlite_records.prepared(self._connection):
+            return iter(())
+        return sqlite_records.get_failures(self._connection, self._key)
+
+    def settle(self, ordinals: Sequence[int]) -> None:
+        """Commit replayed rows together with closing their failures. Raises FencedError if one is closed already."""
+        connection = self._begin()
+        if sqlite_records.settle_failures(connection, self._key, ordinals) != len(ordinals):
+            self.rollback()
+            raise FencedError("some of these failures are closed already", "somebody else replays them", "look again")
+        self._committing = True
+        sqlite.commit(connection)
+
+    def classify(self, error: BaseException) -> Fault:
+        """By the driver's code; an error of COMMIT itself may leave the outcome in doubt."""
+        return sqlite.classify_commit(error) if self._committing else sqlite.classify(error)
+
+    def explain(self, error: BaseException) -> BaseException:
+        """A driver's error in our words."""
+        return sqlite.explained(error, self._path) if isinstance(error, sqlite3.Error) else error
+
+    def close(self) -> None:
+        """Undo what is open and let the database go."""
+        self.rollback()
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = sqlite.connect(self._path)
+        return self._connection
+
+    def _begin(self) -> sqlite3.Connection:
+        connection = self._open()
+        if not connection.in_transaction:
+            if self._checkpoint is None:
+                sqlite_records.prepare(connection)
+            connection.execute("BEGIN IMMEDIATE")
+            reach("K7")
+        return connection
+
+    def _write_rows(
+        self, connection: sqlite3.Connection, table: Table, outputs: Sequence[Row], errors: dict[int, BaseException]
+    ) -> None:
+        columns = table.columns or columns_of(outputs)
+        rows, refused = bindable(tuples_of(outputs, columns))
+        errors.update(refused)
+        if not self._statements:
+            table = self._table = table.ready(connection, columns, rows, checks=self._writer.conflict is None)
+        good = range(len(rows)) if not errors else [index for index in range(len(rows)) if index not in errors]
+        size = max(1, min(ROWS_A_STATEMENT, MAX_VARIABLES // len(columns)))
+        for start in range(0, len(good), size):
+            group = good[start : start + size]
+            self._write_group(connection, [rows[index] for index in group], group, errors)
+            reach("K8")
+
+    def _write_group(
+        self,
+        connection: sqlite3.Connection,
+        rows: Sequence[tuple[Any, ...]],
+        indexes: Sequence[int],
+        errors: dict[int, BaseException],
+    ) -> None:
+        # A trigger's RAISE(FAIL) leaves half a statement behind; only a savepoint undoes that.
+        connection.execute("SAVEPOINT batchwright_rows")
+        try:
+            connection.execute(self._statement(len(rows)), list(chain.from_iterable(rows)))
+        except Exception as error:
+            if sqlite.classify(error) is not Fault.REFUSED or not connection.in_transaction:
+                raise
+            connection.execute("ROLLBACK TO batchwright_rows")
+            self._write_singly(connection, self._statement(1), rows, indexes, errors)
+        connection.execute("RELEASE batchwright_rows")
+
+    def _write_singly(
+        self,
+        connection: sqlite3.Connection,
+        sql: str,
+        rows: Sequence[Any],
+        indexes: Sequence[int],
+        errors: dict[int, BaseException],
+    ) -> None:
+        for index, row in zip(indexes, rows, strict=True):
+            connection.execute("SAVEPOINT batchwright_row")
+            try:
+                connection.execute(sql, row)
+            except Exception as error:
+                if sqlite.classify(error) is not Fault.REFUSED or not connection.in_transaction:
+                    raise
+                connection.execute("ROLLBACK TO batchwright_row")
+                errors[index] = error
+                reach("K18")
+            connection.execute("RELEASE batchwright_row")
+
+    def _statement(self, rows: int) -> str:
+        if rows not in self._statements:
+            table = self._table
+            assert table is not None  # noqa: S101 - for the type checker: only tables have row statements
+            conflict = table.on_conflict() if self._writer.conflict is None else self._writer.conflict
+            names = ", ".join(map(quoted, table.columns))
+            marks = ", ".join([f"({', '.join('?' * len(table.columns))})"] * rows)
+            self._statements[rows] = f"INSERT INTO {quoted(table.name)} ({names}) VALUES {marks}{conflict}"  # noqa: S608
+        return self._statements[rows]
+
+
+def _typed(columns: Sequence[str] | Mapping[str, str] | None) -> tuple[tuple[str, str | None], ...]:
+    if columns is None:
+        return ()
+    if isinstance(columns, Mapping):
+        return tuple(columns.items())
+    return tuple((name, None) for name in columns)
