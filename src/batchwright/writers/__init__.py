@@ -1,1 +1,38 @@
-"""Where outputs go, by technology, each with its guarantee."""
+"""Where outputs go, by technology, each with its guarantee.
+
+The one rule: a writer's module is loaded when its name is first used, so that files need no database driver.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from batchwright.writers.csv_files import csv_file
+    from batchwright.writers.functions import each
+    from batchwright.writers.json_lines import json_lines_file
+    from batchwright.writers.sql import execute, insert, upsert
+    from batchwright.writers.text_files import text_file
+
+__all__ = ["csv_file", "each", "execute", "insert", "json_lines_file", "text_file", "upsert"]
+
+_MODULES = {
+    "csv_file": "csv_files",
+    "each": "functions",
+    "execute": "sql",
+    "insert": "sql",
+    "json_lines_file": "json_lines",
+    "text_file": "text_files",
+    "upsert": "sql",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The writer of this name, from its module."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The writers, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,267 @@
+r"""CSV files: a header line, then one row an output; fields quoted where needed, `\n` line ends.
+
+The one rule: the columns are settled by the first chunk that has outputs (or by `columns=`) and never change after.
+They are kept with the checkpoint, so that a restart does not settle them again.
+"""
+
+import codecs
+import csv
+import io
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from itertools import chain
+from operator import attrgetter, itemgetter
+from pathlib import Path
+from typing import Any
+
+from batchwright.model.errors import TargetError
+from batchwright.model.guarantee import Guarantee
+from batchwright.ports import Scope, Sink, Writer
+from batchwright.writers.staged_files import StagedSink
+from batchwright.writers.stages import refuse_target
+from batchwright.writers.text_files import ByteEncoding, check_encoding, one_by_one, raise_unless_data
+
+CsvRow = Any
+"""A dict, a dataclass, or (with `columns=`) a tuple or list."""
+
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+_NO_CELL = (bytes, bytearray, memoryview, list, tuple, dict, set, frozenset)
+
+
+def csv_file(
+    path: str | os.PathLike[str],
+    *,
+    columns: Sequence[str] | None = None,
+    delimiter: str = ",",
+    encoding: str = "utf-8",
+    header: bool = True,
+) -> Writer[CsvRow]:
+    """Write each output as a row. Exactly once; the file appears when the step is complete.
+
+    Outputs are dicts or dataclasses, or, with `columns`, tuples. Without `columns` those of the first chunk that has
+    outputs are united. A column that a row lacks is left empty, as is None; one that is not among the columns stops the
+    step with TargetError. A row that does not fit, holds bytes or a collection, or cannot be encoded is that item's
+    failure. Without outputs the file holds the header if `columns` are given, else nothing. An existing file is
+    replaced and its mode kept; a symbolic link is followed.
+
+    Raises TargetError for options that cannot be meant.
+    """
+    check_encoding(encoding)
+    _check_delimiter(delimiter)
+    return CsvFile(os.fspath(path), None if columns is None else _checked_columns(columns), delimiter, encoding, header)
+
+
+@dataclass(frozen=True)
+class CsvFile:
+    """A CSV file as the target of a step."""
+
+    path: str
+    columns: tuple[str, ...] | None
+    delimiter: str
+    encoding: str
+    header: bool
+    guarantee: Guarantee = field(default=Guarantee.EXACTLY_ONCE, init=False)
+
+    @property
+    def address(self) -> str:
+        """`csv:` and the absolute path."""
+        return f"csv:{Path(self.path).absolute()}"
+
+    def check(self) -> None:
+        """Raise TargetError if the path cannot become a file. Writes nothing."""
+        refuse_target(self.path)
+
+    def open(self, scope: Scope) -> Sink[CsvRow]:
+        """A sink that writes to a stage beside the path."""
+        return StagedSink(self.path, scope, CsvEncoder(self))
+
+
+class CsvEncoder:
+    """Rows as lines of CSV. The rows of the first chunk are kept until it is committed: its columns may still grow."""
+
+    def __init__(self, file: CsvFile) -> None:
+        """Begin with the columns declared, or with none."""
+        self._file = file
+        self._encoding = ByteEncoding(file.encoding)
+        self._columns = file.columns
+        self._first_rows: list[CsvRow] = []
+        self._parts: list[bytes] = []
+
+    @property
+    def form(self) -> str:
+        """Delimiter, encoding, header and declared columns."""
+        name = codecs.lookup(self._file.encoding).name
+        declared = "" if self._file.columns is None else f" of {', '.join(self._file.columns)}"
+        return f"CSV {name} {self._file.delimiter!r} {'with' if self._file.header else 'without'} header{declared}"
+
+    def add(self, outputs: Sequence[CsvRow]) -> Mapping[int, BaseException]:
+        """Encode rows. Raises TargetError for a column that is not among those settled."""
+        if self._columns is not None:
+            data, errors = self._encoded(outputs, self._columns)
+            self._parts.append(data)
+            return errors
+        if not outputs:
+            return {}
+        rows = [*self._first_rows, *outputs]
+        data, errors = self._encoded(rows, _united(rows))
+        before = len(self._first_rows)
+        self._first_rows = [row for index, row in enumerate(rows) if index not in errors]
+        self._parts = [data]
+        return {index - before: error for index, error in errors.items()}
+
+    def take(self) -> bytes:
+        """The chunk's lines. From the first chunk that has any the columns are settled."""
+        if self._first_rows:
+            self._columns = _united(self._first_rows)
+            self._parts = [self._encoded(self._first_rows, self._columns)[0]]
+        chunk = b"".join(self._parts)
+        self.drop()
+        return chunk
+
+    def drop(self) -> None:
+        """Forget the chunk, and the columns that only it had."""
+        self._first_rows = []
+        self._parts = []
+
+    def head(self) -> bytes:
+        """The byte order mark, if the encoding has one, and the header line, if there is one."""
+        if not self._file.header or not self._columns:
+            return self._encoding.mark
+        return self._encoding.mark + self._encoding.encode(_text([self._columns], self._file.delimiter))
+
+    def state(self) -> Mapping[str, Any]:
+        """The columns."""
+        return {"columns": None if self._columns is None else list(self._columns)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take the columns from a checkpoint, or those declared."""
+        columns = state.get("columns")
+        self._columns = self._file.columns if columns is None else tuple(columns)
+
+    def _encoded(self, rows: Sequence[CsvRow], columns: tuple[str, ...]) -> tuple[bytes, dict[int, BaseException]]:
+        if not rows:
+            return b"", {}
+        try:
+            return self._encoding.encode(_text(_cells(rows, columns), self._file.delimiter)), {}
+        except Exception as error:  # noqa: BLE001 - asked again below, row by row
+            raise_unless_data(error)
+        kept, errors = one_by_one(rows, lambda row: self._encode_one(row, columns))
+        return b"".join(kept), errors
+
+    def _encode_one(self, row: CsvRow, columns: tuple[str, ...]) -> bytes:
+        return self._encoding.encode(_text([_cells_of(row, columns)], self._file.delimiter))
+
+
+def _text(rows: Iterable[Sequence[Any]], delimiter: str) -> str:
+    """Rows as CSV. Raises TypeError for a cell that has no place in it."""
+    rows = _plain(list(rows))
+    text = _joined(rows, delimiter, "\n")
+    if "\r" not in text:
+        return text
+    # The csv module quotes the characters of its own line end only; a bare \r would be a line end to many readers.
+    return "".join(_joined([row], delimiter, "\r\n")[:-2] + "\n" for row in rows)
+
+
+def _joined(rows: Iterable[Sequence[Any]], delimiter: str, line_end: str) -> str:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, delimiter=delimiter, lineterminator=line_end).writerows(rows)
+    return buffer.getvalue()
+
+
+def _plain(rows: list[Sequence[Any]]) -> list[Sequence[Any]]:
+    kinds = set(map(type, chain.from_iterable(rows)))
+    if kinds <= _PLAIN:
+        return rows
+    for kind in kinds:
+        if issubclass(kind, _NO_CELL):
+            raise TypeError(f"a cell of a CSV file cannot hold a {kind.__name__}; convert it in the processor")
+    if any(issubclass(kind, Enum) for kind in kinds):
+        return [[value.value if isinstance(value, Enum) else value for value in row] for row in rows]
+    return rows
+
+
+def _cells(rows: Sequence[CsvRow], columns: tuple[str, ...]) -> Iterable[Sequence[Any]]:
+    """Each row's values in the order of the columns: at once if the rows are alike, else one by one."""
+    kinds = set(map(type, rows))
+    kind = kinds.pop() if len(kinds) == 1 else None
+    if kind is dict and set(map(len, rows)) == {len(columns)}:
+        try:
+            return list(map(_getter(itemgetter, columns), rows))
+        except KeyError:
+            pass  # a column is missing somewhere: look at each row
+    elif kind in (tuple, list) and set(map(len, rows)) == {len(columns)}:
+        return rows
+    elif kind is not None and is_dataclass(kind) and _names(kind) == columns:
+        return map(_getter(attrgetter, columns), rows)
+    return [_cells_of(row, columns) for row in rows]
+
+
+def _getter(get: Callable[..., Any], columns: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    if len(columns) > 1:
+        getter: Callable[[Any], tuple[Any, ...]] = get(*columns)
+        return getter
+    single = get(columns[0])
+    return lambda row: (single(row),)
+
+
+def _cells_of(row: CsvRow, columns: tuple[str, ...]) -> Sequence[Any]:
+    if isinstance(row, tuple | list):
+        if len(row) != len(columns):
+            raise ValueError(f"the row has {len(row)} values, the file has {len(columns)} columns")
+        return row
+    if is_dataclass(row) and not isinstance(row, type):
+        row = {name: getattr(row, name) for name in _names(type(row))}
+    if not isinstance(row, Mapping):
+        raise TypeError(f"a row must be a dict, a dataclass or a tuple, got {type(row).__name__}")
+    _refuse_unknown(row, columns)
+    return [row.get(column) for column in columns]
+
+
+def _refuse_unknown(row: Mapping[str, Any], columns: tuple[str, ...]) -> None:
+    unknown = [str(name) for name in row if name not in columns]
+    if unknown:
+        raise TargetError(
+            f"a row has columns that the file was not begun with: {', '.join(unknown)}",
+            f"the columns are {', '.join(columns)}",
+            "drop them in the processor, or name all columns with columns= and begin anew",
+        )
+
+
+def _united(rows: Sequence[CsvRow]) -> tuple[str, ...]:
+    """The columns of all rows that name them, in order of appearance."""
+    names = chain.from_iterable(
+        row if isinstance(row, Mapping) else _names(type(row)) for row in rows if not isinstance(row, tuple | list)
+    )
+    columns = tuple(dict.fromkeys(names))
+    if not columns:
+        raise TargetError(
+            "the rows of a CSV file must name their columns",
+            f"got {type(rows[0]).__name__}",
+            "let the processor return dicts, or name the columns with columns=",
+        )
+    return _checked_columns(columns)
+
+
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(part.name for part in fields(kind)) if is_dataclass(kind) else ()
+
+
+def _checked_columns(columns: Sequence[str]) -> tuple[str, ...]:
+    wrong = isinstance(columns, str) or not columns or not all(isinstance(name, str) for name in columns)
+    if wrong or len(set(columns)) != len(columns):
+        raise TargetError(
+            "the columns of a CSV file must be different names", f"got {columns!r}", 'write columns=["id", "name"]'
+        )
+    return tuple(columns)
+
+
+def _check_delimiter(delimiter: str) -> None:
+    if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '\r\n"':
+        raise TargetError(
+            "the delimiter of a CSV file must be one character, no quote and no line end",
+            f"got {delimiter!r}",
+            'write delimiter=";"',
+        )

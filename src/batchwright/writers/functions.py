@@ -1,0 +1,155 @@
+"""Plain functions as writers: one call a chunk, or, with `each`, one call an output.
+
+The one rule: what a function did cannot be undone, so nothing is called twice that need not be; a chunk that was under
+way when the process died is.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
+
+from batchwright.model.checkpoint import Checkpoint
+from batchwright.model.errors import DeclarationError, ItemsFailed
+from batchwright.model.failure import Failure
+from batchwright.model.guarantee import Fault, Guarantee
+from batchwright.model.processor import ProcessorKind, function_address, processor_kind
+from batchwright.ports import Scope, Sink, Writer
+
+Out = TypeVar("Out")
+Out_contra = TypeVar("Out_contra", contravariant=True)
+
+Attempt = Callable[[Callable[[Any], Any], Any], Any]
+"""Calls a function with an output, as often as a retry policy wants."""
+
+
+def function_writer(function: Callable[[list[Out]], object]) -> Writer[Out]:
+    """A writer that gives each chunk of outputs to a function. At least once.
+
+    The function may raise ItemsFailed to name the outputs that it did not write; any other error stops the step. Raises
+    DeclarationError for async functions and generators, whose call does nothing by itself.
+    """
+    _check_function("write", function)
+    return FunctionWriter(function)
+
+
+def each(function: Callable[[Out], object]) -> Writer[Out]:
+    """A writer that calls a function once for every output. At least once; within a chunk nothing is called twice.
+
+    An output whose call raises is that item's failure, after the retries of the step; the others of the chunk are still
+    called. Raises DeclarationError for async functions and generators, whose call does nothing by itself.
+    """
+    _check_function("each", function)
+    return Each(function)
+
+
+@dataclass(frozen=True)
+class FunctionWriter(Generic[Out_contra]):
+    """A function of a chunk of outputs as the target of a step."""
+
+    function: Callable[[list[Any]], object]
+    guarantee: Guarantee = field(default=Guarantee.AT_LEAST_ONCE, init=False)
+
+    @property
+    def address(self) -> str:
+        """The function's name, with its module."""
+        return function_address(self.function)
+
+    def open(self, scope: Scope) -> Sink[Out_contra]:
+        """A sink that calls the function."""
+        return FunctionSink(scope, self.function)
+
+
+@dataclass(frozen=True)
+class Each(Generic[Out_contra]):
+    """A function of one output as the target of a step."""
+
+    function: Callable[[Any], object]
+    guarantee: Guarantee = field(default=Guarantee.AT_LEAST_ONCE, init=False)
+
+    @property
+    def address(self) -> str:
+        """`each` and the function's name, with its module."""
+        return f"each {function_address(self.function)}"
+
+    def open(self, scope: Scope) -> "EachSink[Out_contra]":
+        """A sink that calls the function output by output."""
+        return EachSink(scope, self.function)
+
+
+class FunctionSink(Generic[Out_contra]):
+    """Calls a function; keeps checkpoint and failures in the scope's store, durably with every chunk."""
+
+    def __init__(self, scope: Scope, function: Callable[[list[Any]], object]) -> None:
+        """Call nothing yet."""
+        self._scope = scope
+        self._function = function
+
+    def recall(self) -> Checkpoint | None:
+        """The last checkpoint stored. The chunk after it may have been written, wholly or partly."""
+        return self._scope.store.load_checkpoint(self._scope.key)
+
+    def write(self, outputs: Sequence[Out_contra]) -> None:
+        """Give the function a list of its own. Its errors pass through."""
+        self._function(list(outputs))
+
+    def commit(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
+        """Store checkpoint and failures in one transaction."""
+        self._scope.store.save_checkpoint(self._scope.key, checkpoint, failures)
+
+    def rollback(self) -> None:
+        """Nothing: a call cannot be undone."""
+
+    def finish(self, checkpoint: Checkpoint) -> None:
+        """Store the finished mark."""
+        self._scope.store.save_checkpoint(self._scope.key, replace(checkpoint, finished=True), ())
+
+    def failures(self) -> Iterator[Failure]:
+        """Every failure stored."""
+        return self._scope.store.load_failures(self._scope.key)
+
+    def classify(self, error: BaseException) -> Fault:  # noqa: ARG002 - the port gives it
+        """Always fatal: whether the call had an effect is not known, so it is not repeated."""
+        return Fault.FATAL
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class EachSink(FunctionSink[Out_contra]):
+    """Calls a function output by output."""
+
+    def __init__(self, scope: Scope, function: Callable[[Any], object]) -> None:
+        """Call nothing yet."""
+        super().__init__(scope, function)
+        self._attempt: Attempt = _once
+
+    def retrying(self, attempt: Attempt) -> None:
+        """From now on make each call through `attempt(function, output)`, which may call it several times."""
+        self._attempt = attempt
+
+    def write(self, outputs: Sequence[Out_contra]) -> None:
+        """Call the function with every output; raise ItemsFailed for those whose call raised."""
+        errors: dict[int, BaseException] = {}
+        for index, output in enumerate(outputs):
+            try:
+                self._attempt(self._function, output)
+            except Exception as error:  # noqa: BLE001 - named in ItemsFailed; the caller decides
+                errors[index] = error
+        if errors:
+            raise ItemsFailed(errors)
+
+
+def _once(function: Callable[[Any], Any], output: Any) -> Any:
+    return function(output)
+
+
+def _check_function(name: str, function: object) -> None:
+    if not callable(function):
+        raise DeclarationError(f"{name} must be given a function", f"got {function!r}")
+    kind = processor_kind(function)
+    if kind is not ProcessorKind.FUNCTION:
+        raise DeclarationError(
+            f"{name} must be given a plain function: calling this one does nothing by itself",
+            f"{function_address(function)} is a kind of {kind.value}",
+            "move the waiting into an async processor, and write with a plain function",
+        )

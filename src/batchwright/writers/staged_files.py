@@ -1,0 +1,303 @@
+"""Files that appear whole or not at all: the sink that all file writers share.
+
+The one rule: outputs go to a stage beside the target, a checkpoint says how much of it counts, and at the end the stage
+takes the target's place in one step. A checkpoint is made durable every `checkpoint_seconds`; what was written after
+the last one is cut off and done again.
+
+The state kept with a checkpoint is `{"phase", "form", "length", "tail", …}`: the phase is `writing`, `prepared` (with
+the SHA-256 of the whole) or `published`; `tail` is the SHA-256 of the last 4 KiB before `length`; the rest belongs to
+the encoder.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from batchwright.model.checkpoint import Checkpoint
+from batchwright.model.errors import DamagedOutputError, FencedError, GroundChangedError, ItemsFailed, WriteError
+from batchwright.model.failure import Failure
+from batchwright.model.fault_points import reach
+from batchwright.model.guarantee import Fault
+from batchwright.ports import Scope
+from batchwright.writers.stages import TAIL_BYTES, Stage, file_digest, refuse_target
+
+Out_contra = TypeVar("Out_contra", contravariant=True)
+
+WRITING, PREPARED, RENAMED, PUBLISHED = "writing", "prepared", "renamed", "published"
+
+
+class Encoder(Protocol[Out_contra]):
+    """Turns the outputs of one chunk after another into bytes. Belongs to one sink."""
+
+    @property
+    def form(self) -> str:
+        """How the file is written, in words; a restart with another form is refused."""
+        ...
+
+    def add(self, outputs: Sequence[Out_contra]) -> Mapping[int, BaseException]:
+        """Encode outputs into the chunk. Those that cannot be encoded are left out and named by their index."""
+        ...
+
+    def take(self) -> bytes:
+        """The chunk, which is committed now."""
+        ...
+
+    def drop(self) -> None:
+        """Forget the chunk."""
+        ...
+
+    def head(self) -> bytes:
+        """What the file begins with, even if it holds nothing else."""
+        ...
+
+    def state(self) -> Mapping[str, Any]:
+        """What `restore` needs, after a restart, to go on as if there had been none."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Begin anew from what `state` gave, or, without its entries, from the start."""
+        ...
+
+
+class StagedSink(Generic[Out_contra]):
+    """Exactly once, byte for byte. Everything before the last durable checkpoint survives a crash of the machine.
+
+    After an error of the disk it refuses all further work. Not thread-safe.
+    """
+
+    _stored: Checkpoint | None
+    _volatile: Checkpoint | None
+    _failures: list[Failure]
+    _prepared: Mapping[str, Any]
+    _begun: bool
+    _phase: str
+    _length: int
+    _tail: bytes
+    _durable_at: float
+
+    def __init__(self, path: str | os.PathLike[str], scope: Scope, encoder: Encoder[Out_contra]) -> None:
+        """Create and open nothing yet."""
+        self._path = Path(path)
+        self._scope = scope
+        self._encoder = encoder
+        self._stage = Stage(self._path, scope.key)
+        self._begin_anew()
+
+    def recall(self) -> Checkpoint | None:
+        """The last durable checkpoint, after cutting off what was written past it.
+
+        Raises AlreadyRunningError if another process writes this step's output, DamagedOutputError if the stage is not
+        as it was left, GroundChangedError if a published file is not.
+        """
+        self._begin_anew()
+        staged = self._stage.open(create=False)
+        self._stored = self._scope.store.load_checkpoint(self._scope.key)
+        if self._stored is None:
+            if staged:
+                self._stage.truncate(0)
+        elif self._stored.finished:
+            self._accept_published(self._stored.state)
+        else:
+            self._go_on(self._stored, staged=staged)
+        return self._stored
+
+    def write(self, outputs: Sequence[Out_contra]) -> None:
+        """Encode outputs into memory. Raises ItemsFailed for those that cannot be; all others are kept."""
+        self._begin()
+        errors = self._encoder.add(outputs)
+        if errors:
+            raise ItemsFailed(errors)
+
+    def commit(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
+        """Append the chunk; make all commits durable if `checkpoint_seconds` have passed since that was done last."""
+        self._begin()
+        data = self._encoder.take()
+        if data:
+            self._append(data if self._length else self._encoder.head() + data)
+        self._failures.extend(failures)
+        self._volatile = checkpoint
+        if self._scope.clock.monotonic() - self._durable_at >= self._scope.checkpoint_seconds:
+            self._make_durable()
+
+    def rollback(self) -> None:
+        """Forget the outputs since the last commit."""
+        self._encoder.drop()
+
+    def finish(self, checkpoint: Checkpoint) -> None:
+        """Publish: prepared (size and SHA-256 are stored), renamed over the target, published. Goes on where it was."""
+        if self._phase == WRITING:
+            self._prepare(checkpoint)
+        if self._phase == PREPARED:
+            self._stage.replace_target()
+            self._phase = RENAMED
+            reach("K15")
+        if self._phase == RENAMED:
+            self._mark_published(checkpoint)
+
+    def failures(self) -> Iterator[Failure]:
+        """Every failure stored, then those that wait for the next durable checkpoint."""
+        waiting = {failure.ordinal: failure for failure in self._failures}
+        for failure in self._scope.store.load_failures(self._scope.key):
+            waiting.pop(failure.ordinal, None)
+            yield failure
+        yield from waiting.values()
+
+    def classify(self, error: BaseException) -> Fault:
+        """Text that the encoding cannot express is refused; everything else stops the step."""
+        return Fault.REFUSED if isinstance(error, UnicodeError) else Fault.FATAL
+
+    def close(self) -> None:
+        """Make what is committed durable, undo what is not, let go of the stage."""
+        self.rollback()
+        if self._phase == WRITING and not self._stage.poisoned:
+            # Whatever fails here loses nothing: what is not durable is done again by the next run.
+            with contextlib.suppress(Exception):
+                self._make_durable()
+        self._begun = False
+        self._stage.close()
+
+    def _begin_anew(self) -> None:
+        self._stored = None
+        self._volatile = None
+        self._failures = []
+        self._prepared = {}
+        self._begun = False
+        self._phase = WRITING
+        self._length = 0
+        self._tail = b""
+        self._durable_at = self._scope.clock.monotonic()
+        self._encoder.drop()
+        self._encoder.restore({})
+
+    def _accept_published(self, state: Mapping[str, Any]) -> None:
+        self._stage.close()
+        self._phase = PUBLISHED
+        target = self._stage.target
+        size = target.stat().st_size if target.is_file() else None
+        if size != state["length"]:
+            raise GroundChangedError(
+                f"{self._path} was complete and is no longer as this step left it",
+                "it is gone" if size is None else f"it holds {size:,} bytes instead of {state['length']:,}",
+                "put it back, or write it again with --again",
+            )
+
+    def _go_on(self, checkpoint: Checkpoint, *, staged: bool) -> None:
+        state = checkpoint.state
+        if state["form"] != self._encoder.form:
+            raise GroundChangedError(
+                f"{self._path} was begun in another form",
+                f"it was {state['form']} and is now {self._encoder.form}",
+                "declare it as before, or abandon this run and begin anew with --again",
+            )
+        wrong = self._what_is_wrong(state, staged=staged)
+        if wrong and state["phase"] == PREPARED and self._target_holds(state):
+            self._prepared, self._phase = state, RENAMED
+            self._mark_published(checkpoint)
+            return
+        if wrong:
+            raise DamagedOutputError(
+                f"{self._path} cannot be gone on with: what was written of it is not as it was left",
+                wrong,
+                "restore that file, or abandon this run and begin anew with --again",
+            )
+        if staged:
+            self._stage.truncate(state["length"])
+            self._tail = self._stage.tail(state["length"])
+        self._length = state["length"]
+        self._encoder.restore(state)
+
+    def _what_is_wrong(self, state: Mapping[str, Any], *, staged: bool) -> str:
+        length, path = state["length"], self._stage.path
+        if not staged:
+            return f"{path} is gone, {length:,} bytes of it are committed" if length else ""
+        if self._stage.size() < length:
+            return f"{path} holds {self._stage.size():,} bytes, {length:,} are committed"
+        if _hash(self._stage.tail(length)) != state["tail"]:
+            start = max(0, length - TAIL_BYTES)
+            return f"somebody has changed {path} between bytes {start:,} and {length:,}"
+        return ""
+
+    def _target_holds(self, state: Mapping[str, Any]) -> bool:
+        target = self._stage.target
+        same_size = target.is_file() and target.stat().st_size == state["length"]
+        return same_size and file_digest(target) == state["sha256"]
+
+    def _begin(self) -> None:
+        self._stage.refuse_if_poisoned()
+        if self._phase != WRITING:
+            raise WriteError(f"{self._path} takes no more outputs", f"it is {self._phase}", "begin anew with --again")
+        if self._begun:
+            return
+        refuse_target(self._path)
+        # Asked before, so that a loser leaves no stage behind, and after, because only now do we hold the lock.
+        self._refuse_if_moved()
+        self._stage.open(create=True)
+        self._refuse_if_moved()
+        self._stage.truncate(self._length)
+        self._begun = True
+
+    def _refuse_if_moved(self) -> None:
+        if self._scope.store.load_checkpoint(self._scope.key) != self._stored:
+            raise FencedError(
+                f"another process has written {self._path} since this one looked",
+                f"the checkpoint of step '{self._scope.key.step}' has moved",
+                "run the job again",
+            )
+
+    def _append(self, data: bytes) -> None:
+        self._stage.append(data, self._length)
+        self._length += len(data)
+        self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
+
+    def _make_durable(self) -> None:
+        if self._volatile is not None:
+            self._stage.sync()
+            reach("K14")
+            self._save(self._volatile, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            **self._encoder.state(),
+            "phase": WRITING,
+            "form": self._encoder.form,
+            "length": self._length,
+            "tail": _hash(self._tail),
+        }
+
+    def _save(self, checkpoint: Checkpoint, state: Mapping[str, Any], *, finished: bool = False) -> None:
+        checkpoint = replace(checkpoint, state=state, finished=finished)
+        self._scope.store.save_checkpoint(self._scope.key, checkpoint, tuple(self._failures))
+        self._stored, self._volatile = checkpoint, None
+        self._failures.clear()
+        self._durable_at = self._scope.clock.monotonic()
+
+    def _prepare(self, checkpoint: Checkpoint) -> None:
+        self.rollback()
+        self._begin()
+        if not self._length:
+            self._append(self._encoder.head())
+        if self._stage.size() != self._length:
+            raise DamagedOutputError(
+                f"{self._path} is not published: somebody else has written to it",
+                f"{self._stage.path} holds {self._stage.size():,} bytes instead of {self._length:,}",
+                "run the job again: it goes on from its last checkpoint",
+            )
+        self._prepared = {**self._state(), "phase": PREPARED, "sha256": self._stage.prepare()}
+        reach("K14")
+        self._save(checkpoint, self._prepared)
+        self._phase = PREPARED
+
+    def _mark_published(self, checkpoint: Checkpoint) -> None:
+        self._stage.sync_target()
+        reach("K16")
+        self._save(checkpoint, {**self._prepared, "phase": PUBLISHED}, finished=True)
+        self._phase = PUBLISHED
+        self._stage.close()
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,287 @@
+"""A stage: the locked file beside a target that holds outputs until they are published.
+
+The one rule: after any error while writing or syncing, a stage is poisoned. Whether pages that failed to reach the disk
+got there later cannot be found out by asking again, so nothing is retried: the next run goes back to the last length
+that is known to be durable.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+from batchwright.model.checkpoint import StepKey
+from batchwright.model.errors import AlreadyRunningError, BatchwrightError, DamagedOutputError, TargetError, WriteError
+
+TAIL_BYTES = 4096
+"""So much before the committed length is hashed, to see whether somebody else has changed the stage."""
+
+_DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
+
+_NO_SYNC_OF_FOLDERS = frozenset({errno.EINVAL, errno.ENOTSUP})
+
+
+class Stage:
+    """`.{name}.{key digest}.stage` in the target's folder, mode 0600, locked from `open` to `close`.
+
+    A symbolic link as target is followed: the file that it points at is replaced, the link stays. The lock belongs to
+    this process and dies with it; children made by fork let go of it. Errors of the disk arrive as WriteError.
+    """
+
+    def __init__(self, target: Path, key: StepKey) -> None:
+        """Touch nothing yet."""
+        self.target = Path(os.path.realpath(target))
+        self.path = self.target.with_name(f".{self.target.name}.{key.digest}.stage")
+        self.poisoned = False
+        self._job = key.job
+        self._descriptor = -1
+        self._folder_synced = False
+
+    def open(self, *, create: bool) -> bool:
+        """Open and lock it. False: it is not there and was not to be created.
+
+        Raises AlreadyRunningError if somebody else holds it, TargetError or WriteError if it cannot be opened.
+        """
+        if self._descriptor >= 0:
+            return True
+        try:
+            if create:
+                _make_folders(self.target.parent)
+            descriptor = self._locked(create=create)
+        except OSError as error:
+            raise _unopened(self.target, error) from error
+        if descriptor is None:
+            return False
+        self._descriptor = descriptor
+        _let_go_in_children(self)
+        return True
+
+    def append(self, data: bytes, at: int) -> None:
+        """Write all of `data` at this offset, however little of it each call takes."""
+        with self._poisoning("written"):
+            os.lseek(self._descriptor, at, os.SEEK_SET)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+
+    def sync(self) -> None:
+        """Make it durable, the first time with its name in the folder. Raises DamagedOutputError if it was taken."""
+        with self._poisoning("synced"):
+            os.fsync(self._descriptor)
+            if not self._folder_synced:
+                sync_folder(self.path.parent)
+                self._folder_synced = True
+            if not _is_at(self._descriptor, self.path):
+                raise DamagedOutputError(
+                    f"{self.path} is no longer the file that is being written",
+                    "somebody removed or replaced it",
+                    "run the job again: it goes on from what is left, or says what is missing",
+                )
+
+    def truncate(self, length: int) -> None:
+        """Cut off, durably, what is past this length."""
+        with self._poisoning("truncated"):
+            if self.size() != length:
+                os.ftruncate(self._descriptor, length)
+                os.fsync(self._descriptor)
+
+    def size(self) -> int:
+        """Bytes in it."""
+        return os.fstat(self._descriptor).st_size
+
+    def tail(self, length: int) -> bytes:
+        """The last 4 KiB, or what there is, before this length."""
+        start = max(0, length - TAIL_BYTES)
+        return os.pread(self._descriptor, length - start, start)
+
+    def prepare(self) -> str:
+        """Give it the mode that the target has, or a new file would have; make it durable; its SHA-256."""
+        with self._poisoning("synced"):
+            os.fchmod(self._descriptor, _mode_for(self.target))
+        self.sync()
+        return file_digest(self.path)
+
+    def replace_target(self) -> None:
+        """Put it in the target's place in one step. Not durable before the folder is synced."""
+        with self._poisoning("renamed"):
+            self.path.replace(self.target)
+
+    def sync_target(self) -> None:
+        """Make the new name durable."""
+        with self._poisoning("published"):
+            sync_folder(self.target.parent)
+
+    def refuse_if_poisoned(self) -> None:
+        """Raise WriteError after an earlier error."""
+        if self.poisoned:
+            raise WriteError(
+                f"{self.target} takes no more outputs in this run", "an earlier write to it failed", "run the job again"
+            )
+
+    def close(self) -> None:
+        """Let go of the lock. Never raises: whatever counts was synced before."""
+        if self._descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _locked(self, *, create: bool) -> int | None:
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
+        for _ in range(10):
+            try:
+                descriptor = os.open(self.path, flags, 0o600)
+            except FileNotFoundError:
+                if create:
+                    raise
+                return None
+            try:
+                _refuse_what_is_not_ours(descriptor, self.path)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Its owner may have published it between our open and our lock; then this is the target by now.
+                if _is_at(descriptor, self.path):
+                    return descriptor
+            except BlockingIOError:
+                os.close(descriptor)
+                break
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+        raise AlreadyRunningError(self._job, f"another process holds {self.path}", None)
+
+    @contextlib.contextmanager
+    def _poisoning(self, done: str) -> Iterator[None]:
+        self.refuse_if_poisoned()
+        try:
+            yield
+        except OSError as error:
+            self.poisoned = True
+            raise write_error(self.path, done, error) from error
+        except BaseException:
+            self.poisoned = True
+            raise
+
+
+def refuse_target(path: str | os.PathLike[str]) -> None:
+    """Raise TargetError if this cannot become a published file. Writes nothing."""
+    target = Path(os.path.realpath(path))
+    try:
+        found = target.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise _unopened(target, error) from error
+    else:
+        if not stat.S_ISREG(found.st_mode):
+            kind = "it is a directory" if stat.S_ISDIR(found.st_mode) else "it is a device, pipe or socket"
+            raise TargetError(f"{path} cannot be written as a file", kind, "name a file")
+        if not os.access(target, os.W_OK):
+            raise TargetError(f"{path} cannot be written", "the file is read-only", "change its mode or name another")
+    _refuse_folder(path, target.parent)
+
+
+def write_error(path: Path, done: str, error: OSError) -> WriteError:
+    """An error of the disk in our words: the path, the cause and, where it matters, the space that is free."""
+    free = _free_space(path.parent) if error.errno in _DISK_TROUBLE else ""
+    return WriteError(
+        f"{path} could not be {done}",
+        f"{os.strerror(error.errno) if error.errno else error}{free}",
+        "mend that and run the job again: it goes on from its last checkpoint",
+    )
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's content. Raises WriteError if it cannot be read."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise write_error(path, "read", error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable, where its file system knows how to."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC_OF_FOLDERS:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _make_folders(folder: Path) -> None:
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    for parent in reversed(missing):
+        parent.mkdir(exist_ok=True)
+        sync_folder(parent.parent)
+
+
+def _refuse_what_is_not_ours(descriptor: int, path: Path) -> None:
+    """A name that can be guessed may have been taken: by a pipe, or by a second name of somebody's file."""
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        raise TargetError(f"{path} is not a stage of ours", "it is a special file or a hard link", "remove it")
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _let_go_in_children(stage: Stage) -> None:
+    reference = weakref.ref(stage)
+
+    def let_go() -> None:
+        inherited = reference()
+        if inherited is not None:
+            inherited.close()
+            inherited.poisoned = True
+
+    os.register_at_fork(after_in_child=let_go)
+
+
+def _mode_for(target: Path) -> int:
+    try:
+        return stat.S_IMODE(target.stat().st_mode) & 0o777
+    except FileNotFoundError:
+        # The mask can only be read by setting it; meanwhile another thread creates files that are too private.
+        mask = os.umask(0o077)
+        os.umask(mask)
+        return 0o666 & ~mask
+
+
+def _refuse_folder(path: str | os.PathLike[str], folder: Path) -> None:
+    there = next((parent for parent in (folder, *folder.parents) if parent.exists()), folder)
+    if not there.is_dir():
+        raise TargetError(f"{path} cannot be written", f"{there} is not a folder", "name a path in a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise TargetError(
+            f"{path} cannot be written", f"the folder {there} is read-only", "change its mode or the path"
+        )
+
+
+def _unopened(target: Path, error: OSError) -> BatchwrightError:
+    if error.errno in _DISK_TROUBLE:
+        return write_error(target, "opened", error)
+    return TargetError(
+        f"{target} cannot be written",
+        f"{error.filename or target.parent}: {os.strerror(error.errno) if error.errno else error}",
+        "name a path that can be written",
+    )
+
+
+def _free_space(folder: Path) -> str:
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return ""
+    return f", {found.f_bavail * found.f_frsize:,} bytes are free there"
