@@ -35,7 +35,7 @@ def flights(
     month: Annotated[int | None, "only this month, 1 to 12"] = None,
     day: Annotated[date | None, "only this day"] = None,
     source: Annotated[Path, "the CSV file of flights"] = CACHE / "flights.csv",
-    folder: Annotated[Path, "where the database and the report are written"] = CACHE / "result",
+    folder: Annotated[Path, "an existing folder for the database and the report"] = CACHE,
 ) -> Job:
     """Load flights into SQLite and write a report a day; without month and day, the whole year."""
     first, last = period(month, day)
