@@ -168,12 +168,22 @@ class Step(Generic[In, Out]):
         return f"Step({self.name!r}, read={self.source_address!r}, write={self.target_address!r})"
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class BoundStep:
+    """A step with its source and target behind the ports, as the engine runs it."""
+
+    step: Step[Any, Any]
+    reader: Reader[Any]
+    writer: Writer[Any]
+
+
 @dataclass(frozen=True, eq=False, init=False, slots=True)
 class Job:
     """A named graph of steps with its parameters.
 
     `parameters` say which work it is: the same job with the same parameters is the same instance. Raises
-    DeclarationError for duplicate step names, unknown names in `after`, and circles.
+    DeclarationError for duplicate step names, unknown names in `after`, and circles. A job without parameters that
+    could say which work it is (`identifiable` is False) begins anew each time it is run after it was finished.
     """
 
     name: str
@@ -182,11 +192,13 @@ class Job:
     identifying: Mapping[str, Any]
     origin: Origin | None
     secrets: tuple[str, ...]
+    identifiable: bool
 
     def __init__(self, name: str, *steps: Step[Any, Any], parameters: Mapping[str, Any] | None = None) -> None:
         """Check and keep the declaration; nothing is opened."""
         given = dict(parameters or {})
         _set(self, name=name, steps=steps, parameters=given, identifying=given, origin=None, secrets=())
+        _set(self, identifiable=bool(given))
         _check_job(self)
 
     @classmethod
@@ -207,7 +219,7 @@ class Job:
         check_storable(job.name, known.kept)
         origin = Origin(_source_path(function), function.__qualname__, job.definition_digest)
         made = object.__new__(cls)
-        _set(made, name=job.name, steps=job.steps, origin=origin)
+        _set(made, name=job.name, steps=job.steps, origin=origin, identifiable=known.identifiable)
         _set(made, parameters=known.kept, identifying=known.identifying, secrets=known.secrets)
         return made
 

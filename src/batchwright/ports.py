@@ -1,6 +1,7 @@
 """Every port of the engine, as a Protocol. A one-method port also takes a plain callable.
 
-The optional abilities of readers and writers are protocols of their own (`Checks`, `Measures`, `Settles`): an adapter
+The optional abilities of readers and writers are protocols of their own (`Checks`, `Measures`, `Explains`,
+`Flushes`, `Settles`): an adapter
 that lacks one is complete without it.
 """
 
@@ -149,6 +150,24 @@ class Sink(Protocol[Out_contra]):
 
     def close(self) -> None:
         """Release everything. An uncommitted chunk is undone. Never raises."""
+        ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A sink that can say what a driver's error means, in our words."""
+
+    def explain(self, error: BaseException) -> BaseException:
+        """What is wrong; what was found; what to do. An error that needs no explanation is returned as it is."""
+        ...
+
+
+@runtime_checkable
+class Flushes(Protocol):
+    """A sink whose commits become durable later than they are made."""
+
+    def flush(self) -> None:
+        """Make every commit so far durable: the step is about to end before its input does."""
         ...
 
 

@@ -15,6 +15,7 @@
     ├── AlreadyRunningError             exit code 4: another process owns this instance
     ├── FailureLimitError               more items failed than the limit allows
     ├── ReadError                       a reader stopped with an error
+    ├── MalformedRecordError            a record of an input could not be read
     ├── WriteError                      a target refused a chunk, or a disk is full
     ├── FencedError                     another process has moved this step's checkpoint
     ├── DamagedOutputError              an output is not as it was left
@@ -122,6 +123,10 @@ class ReadError(BatchwrightError):
     """A reader stopped with an error; everything it gave before is committed."""
 
 
+class MalformedRecordError(BatchwrightError, ValueError):
+    """A record of an input that could not be read; a ValueError too, so that `Skip(on=ValueError)` takes it."""
+
+
 class WriteError(BatchwrightError):
     """A target refused a chunk, or its disk is full; the chunk is not written."""
 
@@ -153,7 +158,11 @@ class JobFailedError(BatchwrightError):
 class ItemsFailed(Exception):  # noqa: N818 - an answer, not an error: the name is part of the public contract
     """Raised by a writer: the outputs at these indexes failed, all others are written."""
 
-    def __init__(self, errors: Mapping[int, BaseException]) -> None:
-        """`errors` maps the index of each output that failed, in the list given to the writer, to its error."""
+    def __init__(self, errors: Mapping[int, BaseException], *, attempted: int | None = None) -> None:
+        """`errors` maps the index of each output that failed, in the list given to the writer, to its error.
+
+        A writer that stopped early says how many outputs it `attempted`; those behind are not written.
+        """
         self.errors = dict(errors)
+        self.attempted = attempted
         super().__init__(f"{len(self.errors)} outputs failed")

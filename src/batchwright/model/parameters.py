@@ -12,11 +12,15 @@ from batchwright.model.errors import CodecError, ParameterError
 
 @dataclass(frozen=True, slots=True)
 class SortedParameters:
-    """Parameters that are kept, those of them that identify the work, and texts that must never be shown."""
+    """Parameters that are kept, those of them that identify the work, and texts that must never be shown.
+
+    `identifiable` says whether the function has any parameter that could identify the work.
+    """
 
     kept: Mapping[str, Any]
     identifying: Mapping[str, Any]
     secrets: tuple[str, ...]
+    identifiable: bool
 
 
 def sort_parameters(function: Callable[..., Any], parameters: Mapping[str, Any]) -> SortedParameters:
@@ -36,7 +40,11 @@ def sort_parameters(function: Callable[..., Any], parameters: Mapping[str, Any])
         known = signature.parameters.get(name)
         if not is_marked(hints.get(name), NonIdentifying) and not (known and _equal(known.default, value)):
             identifying[name] = value
-    return SortedParameters(kept, identifying, tuple(secret for secret in secrets if secret))
+    could = any(
+        not is_marked(hints.get(name), Secret) and not is_marked(hints.get(name), NonIdentifying)
+        for name in signature.parameters
+    )
+    return SortedParameters(kept, identifying, tuple(secret for secret in secrets if secret), could)
 
 
 def is_marked(annotation: object, mark: type) -> bool:

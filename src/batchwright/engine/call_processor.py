@@ -1,0 +1,184 @@
+"""Call the user's function over the items of a chunk: plain, generator, async, or none.
+
+The one rule: nothing is done per item that can be done per chunk. `results.extend(map(function, items))`, resumed on
+the same iterator after each error, is the fastest loop there is.
+"""
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from batchwright.model.errors import DeclarationError
+from batchwright.model.processor import ProcessorKind, processor_kind
+
+if TYPE_CHECKING:
+    import asyncio
+    import threading
+
+
+class Processor(Protocol):
+    """A processor as the engine calls it. `many` says that a result is a list of outputs."""
+
+    many: bool
+
+    def run(self, results: list[Any], items: Iterator[Any]) -> None:
+        """Append one result per item, until the items end or one raises."""
+        ...
+
+    def one(self, item: Any) -> Any:
+        """The result for one item."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Ready to be called."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        """Release everything."""
+        ...
+
+
+def processor_for(function: Callable[[Any], Any] | None) -> Processor:
+    """How to call this function; where there is none, items are the outputs."""
+    kind = processor_kind(function)
+    if function is None:
+        return PassThrough()
+    if kind is ProcessorKind.GENERATOR:
+        return FunctionProcessor(lambda item: list(function(item)), many=True)
+    if kind is ProcessorKind.ASYNC:
+        return AsyncProcessor(function, many=False)
+    if kind is ProcessorKind.ASYNC_GENERATOR:
+        return AsyncProcessor(lambda item: _collect(function(item)), many=True)
+    return FunctionProcessor(function, many=False)
+
+
+class PassThrough:
+    """Items are the outputs."""
+
+    many = False
+
+    def run(self, results: list[Any], items: Iterator[Any]) -> None:
+        """See `Processor`."""
+        results.extend(items)
+
+    def one(self, item: Any) -> Any:
+        """See `Processor`."""
+        return item
+
+    def __enter__(self) -> Self:
+        """Nothing to do."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to do."""
+
+
+class FunctionProcessor:
+    """Calls on the caller's own thread."""
+
+    def __init__(self, function: Callable[[Any], Any], *, many: bool) -> None:
+        """Keep the function."""
+        self.one = function
+        self.many = many
+
+    def run(self, results: list[Any], items: Iterator[Any]) -> None:
+        """See `Processor`. A StopIteration from the function ends this silently: the caller counts."""
+        results.extend(map(self.one, items))
+
+    def __enter__(self) -> Self:
+        """Nothing to do."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to do."""
+
+
+class AsyncProcessor:
+    """Awaits one item at a time on an event loop in a thread of its own, so that it works inside a running loop too."""
+
+    def __init__(self, function: Callable[[Any], Any], *, many: bool) -> None:
+        """Start nothing yet."""
+        self._function = function
+        self.many = many
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        """Start the loop."""
+        import asyncio
+        import threading
+
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="batchwright-event-loop", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Cancel what is left, stop the loop, wait for its thread."""
+        import asyncio
+
+        assert self._loop is not None  # noqa: S101 - entered before
+        assert self._thread is not None  # noqa: S101 - entered before
+        asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def run(self, results: list[Any], items: Iterator[Any]) -> None:
+        """See `Processor`."""
+        self._wait(self._drive(results, items))
+
+    def one(self, item: Any) -> Any:
+        """See `Processor`."""
+        results: list[Any] = []
+        self._wait(self._drive(results, iter((item,))))
+        return results[0]
+
+    async def _drive(self, results: list[Any], items: Iterator[Any]) -> None:
+        function = self._function
+        for item in items:
+            results.append(await function(item))  # noqa: PERF401 - what came before an error has to be kept
+
+    def _wait(self, coroutine: Any) -> None:
+        import asyncio
+
+        assert self._loop is not None  # noqa: S101 - entered before
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+
+def refuse_iterators(results: list[Any], step: str) -> None:
+    """Raise DeclarationError if a plain function returned an iterator or an awaitable: it would be written as one."""
+    first = results[0]
+    if not isinstance(first, Iterator | AsyncIterator) and not inspect.isawaitable(first):
+        return
+    for result in results:
+        if inspect.iscoroutine(result):
+            result.close()
+    raise DeclarationError(
+        f"step '{step}': process returned {type(first).__name__}, which is not an output",
+        "a function that returns an iterator or an awaitable is not recognised as a generator or async function",
+        "write it with yield or async def, or return a list",
+    )
+
+
+async def _collect(outputs: AsyncIterator[Any]) -> list[Any]:
+    return [output async for output in outputs]
+
+
+async def _cancel_all() -> None:
+    import asyncio
+
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

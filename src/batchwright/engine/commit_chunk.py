@@ -1,0 +1,222 @@
+"""Write a chunk's outputs and commit them together with its checkpoint and failures.
+
+The states of a chunk, and what holds in each when the process dies:
+  processed    nothing of it is in the target; it is read and processed again
+  written      its transaction is open (or its bytes lie behind the durable length): undone
+  committing   either all of outputs, checkpoint and failures are in the target, or none: the target is asked
+  committed    it is never touched again
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from batchwright.engine.attempt import Attempts, attempt_again
+from batchwright.engine.isolate_failures import commit_in_parts
+from batchwright.engine.process_chunk import Processed, SetAside
+from batchwright.engine.record_failure import FailureRecorder
+from batchwright.engine.stop import StopRequestedError
+from batchwright.model.checkpoint import Checkpoint, Counts
+from batchwright.model.errors import FailureLimitError, ItemsFailed
+from batchwright.model.failure import Failure, Phase
+from batchwright.model.fault_points import reach
+from batchwright.model.guarantee import Fault
+from batchwright.model.policy import Retry, Skip
+from batchwright.ports import Explains, Sink
+
+TRANSIENT_RETRY = Retry(attempts=5, delay_seconds=0.1, max_delay_seconds=5.0)
+"""What passing database errors get where a step has no `write_retry`."""
+
+
+@dataclass(slots=True)
+class OpenTarget:
+    """A step's open sink with everything that commits need. `checkpoint` is the last one committed.
+
+    `undoes` says that what is written can be undone until it is committed.
+    """
+
+    step: str
+    sink: Sink[Any]
+    undoes: bool
+    attempts: Attempts
+    recorder: FailureRecorder
+    write_retry: Retry | None
+    limit: Skip | None
+    checkpoint: Checkpoint
+    committed: Callable[[Checkpoint, Sequence[Failure]], None]
+    rollbacks: int = field(default=0, init=False)
+    retried: int = field(default=0, init=False)
+
+    def roll_back(self) -> None:
+        """Undo what is written and not committed."""
+        self.sink.rollback()
+        self.rollbacks += 1
+
+    def write_one(self, output: Any) -> None:
+        """Write a single output, raising its own error."""
+        try:
+            self.sink.write([output])
+        except ItemsFailed as refused:
+            raise refused.errors[0] from None
+
+    def explained(self, error: BaseException) -> BaseException:
+        """A driver's error in our words, where the sink has them."""
+        return self.sink.explain(error) if isinstance(self.sink, Explains) else error
+
+
+def commit_chunk(target: OpenTarget, processed: Processed) -> BaseException | None:
+    """Make a processed chunk durable, retrying passing errors and setting refused items aside.
+
+    Returns the error that ends the step behind what was committed, or None. Raises FailureLimitError, with the chunk
+    not committed, and any error that the target does not recover from.
+    """
+    tries = 0
+    while True:
+        try:
+            written, outputs = _write(target, processed)
+            return _commit(target, written, outputs)
+        except FailureLimitError:
+            target.roll_back()
+            raise
+        except Exception as error:
+            fault = target.sink.classify(error)
+            if fault is Fault.DOUBTFUL:
+                _resolve(target, processed)
+                raise target.explained(error) from error
+            target.roll_back()
+            if fault is Fault.REFUSED and target.undoes:
+                return commit_in_parts(target, processed, error, commit_chunk)
+            tries += 1
+            if not _tries_again(target, error, fault, tries):
+                raise target.explained(error) from error
+            _wait(target, tries)
+
+
+def finish_target(target: OpenTarget) -> None:
+    """Finish the target after its last chunk, retrying passing errors."""
+    tries = 0
+    while True:
+        try:
+            target.sink.finish(target.checkpoint)
+            return
+        except Exception as error:
+            fault = target.sink.classify(error)
+            target.sink.rollback()
+            tries += 1
+            if not _tries_again(target, error, fault, tries):
+                raise target.explained(error) from error
+            _wait(target, tries)
+
+
+def _write(target: OpenTarget, processed: Processed) -> tuple[Processed, int]:
+    """Write the outputs; what comes back has the refused items set aside, or is cut short before one of them.
+
+    With it comes the number of outputs written.
+    """
+    while True:
+        outputs = processed.outputs()
+        if not outputs:
+            return processed, 0
+        if not target.undoes:
+            processed = _call_function(target, processed, outputs)
+            return processed, len(processed.outputs())
+        try:
+            target.sink.write(outputs)
+            return processed, len(outputs)
+        except ItemsFailed as refused:
+            owners = processed.owners()
+            aside = {owners[index]: SetAside(error, Phase.WRITE) for index, error in sorted(refused.errors.items())}
+        ending = next((index for index in sorted(aside) if not target.attempts.skips(aside[index].error)), None)
+        if ending is not None:
+            target.roll_back()
+            processed = processed.before(ending, aside[ending].error)
+            continue
+        processed = processed.without(aside)
+        if not processed.many:
+            return processed, len(outputs) - len(aside)
+        # Other outputs of a refused item may be among those written: none of them may stay.
+        target.roll_back()
+
+
+def _call_function(target: OpenTarget, processed: Processed, outputs: Sequence[Any]) -> Processed:
+    """Hand outputs to a user's function, which can undo nothing: what it has taken is never handed over again."""
+    owners = processed.owners()
+    aside: dict[int, SetAside] = {}
+    start = 0
+    while start < len(outputs):
+        try:
+            target.sink.write(outputs[start:])
+            break
+        except ItemsFailed as refused:
+            for index, error in sorted(refused.errors.items()):
+                owner = owners[start + index]
+                try:
+                    tried = attempt_again(target.write_one, outputs[start + index], error, target.attempts)
+                except StopRequestedError as stopping:
+                    return processed.without(aside).before(owner, stopping)
+                target.retried += tried.attempts - 1
+                if tried.error is None:
+                    continue
+                if not target.attempts.skips(tried.error):
+                    return processed.without(aside).before(owner, tried.error)
+                aside[owner] = SetAside(tried.error, Phase.WRITE, tried.attempts)
+            start = len(outputs) if refused.attempted is None else start + refused.attempted
+            while start < len(outputs) and owners[start] in aside:
+                start += 1
+    return processed.without(aside) if aside else processed
+
+
+def _commit(target: OpenTarget, processed: Processed, outputs: int) -> BaseException | None:
+    chunk = processed.chunk
+    if not len(chunk):
+        return processed.ended_by
+    checkpoint = _checkpoint_after(target, processed, outputs)
+    counts = checkpoint.counts
+    if target.limit is not None and target.limit.exceeded(counts.failed, counts.read):
+        raise FailureLimitError(target.step, counts.failed, counts.read, target.limit.limit)
+    failures = [target.recorder.record(chunk, index, processed.failed[index]) for index in sorted(processed.failed)]
+    target.sink.commit(checkpoint, failures)
+    reach("K13")
+    _advance(target, checkpoint, failures)
+    return processed.ended_by
+
+
+def _advance(target: OpenTarget, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
+    target.checkpoint = checkpoint
+    target.rollbacks = target.retried = 0
+    target.committed(checkpoint, failures)
+
+
+def _checkpoint_after(target: OpenTarget, processed: Processed, outputs: int) -> Checkpoint:
+    filtered = processed.filtered(outputs)
+    phases = [why.phase for why in processed.failed.values()]
+    added = Counts(
+        read=len(processed.chunk),
+        written=len(processed.results) - filtered,
+        filtered=filtered,
+        failed_read=phases.count(Phase.READ),
+        failed_process=phases.count(Phase.PROCESS),
+        failed_write=phases.count(Phase.WRITE),
+        outputs=outputs,
+        retried=processed.retried + target.retried,
+        commits=1,
+        rollbacks=target.rollbacks,
+    )
+    return Checkpoint(processed.chunk.end, target.checkpoint.counts + added)
+
+
+def _resolve(target: OpenTarget, processed: Processed) -> None:
+    """Ask the target whether a commit in doubt has taken effect; the counts follow its word."""
+    recalled = target.sink.recall()
+    if recalled is not None and recalled.position.ordinal == processed.chunk.end.ordinal:
+        _advance(target, recalled, list(target.sink.failures())[-len(processed.failed) :] if processed.failed else ())
+
+
+def _tries_again(target: OpenTarget, error: BaseException, fault: Fault, tries: int) -> bool:
+    if target.write_retry is not None:
+        return target.write_retry.allows(error, tries)
+    return fault is Fault.TRANSIENT and TRANSIENT_RETRY.allows(error, tries)
+
+
+def _wait(target: OpenTarget, tries: int) -> None:
+    target.attempts.pause((target.write_retry or TRANSIENT_RETRY).wait_seconds(tries))

@@ -1,0 +1,186 @@
+"""What a job will do, promise and risk, told before it runs.
+
+The one rule: it looks at the declaration only. Nothing is opened, checked, created or called.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from batchwright.job import Job, Step, ordered_steps
+from batchwright.model.guarantee import Guarantee
+from batchwright.ports import Reader, Writer
+
+LARGEST_SENSIBLE_CHUNK = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class StepExplanation:
+    """One step in words: what it reads and writes, what is promised, and what may happen twice after a crash."""
+
+    name: str
+    after: tuple[str, ...]
+    reads: str
+    seeks: bool
+    writes: str
+    guarantee: Guarantee
+    may_happen_twice: str
+    chunk_size: int
+    retry: str
+    skip: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepWarning:
+    """Something in a step that will hurt one day, and how to mend it."""
+
+    step: str
+    what: str
+    mend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A job in words: its steps in the order they run, warnings, and what needs no warning."""
+
+    job: str
+    steps: tuple[StepExplanation, ...]
+    warnings: tuple[StepWarning, ...]
+    notes: tuple[str, ...]
+
+
+def explain(job: Job) -> Explanation:
+    """Describe a job and warn of the common ways in which batch jobs fail. Has no effect whatever."""
+    before = job.predecessors()
+    steps = ordered_steps(job)
+    return Explanation(
+        job.name,
+        tuple(_explain_step(step, before[step.name]) for step in steps),
+        tuple(warning for step in steps for warning in _warnings(step)),
+        NOTES,
+    )
+
+
+NOTES = (
+    "steps run one after the other and work on one item at a time: there is no parallelism to put a limit on",
+    "counts, rate, peak memory and failures of every run are kept: batchwright status, show and failures list them",
+)
+
+
+def _explain_step(step: Step[Any, Any], after: tuple[str, ...]) -> StepExplanation:
+    return StepExplanation(
+        name=step.name,
+        after=after,
+        reads=step.source_address,
+        seeks=_seeks(step.read),
+        writes=step.target_address,
+        guarantee=_guarantee(step.write),
+        may_happen_twice=_may_happen_twice(step),
+        chunk_size=step.chunk_size,
+        retry=f"{step.retry.attempts} attempts on {_names(step.retry.on)}" if step.retry else "",
+        skip=_describe_skip(step),
+    )
+
+
+def _seeks(source: object) -> bool:
+    return source.seeks if isinstance(source, Reader) else isinstance(source, Sequence)
+
+
+def _guarantee(target: object) -> Guarantee:
+    return target.guarantee if isinstance(target, Writer) else Guarantee.AT_LEAST_ONCE
+
+
+def _may_happen_twice(step: Step[Any, Any]) -> str:
+    """What a crash may repeat: never the outputs of a transactional or staged writer, always the processor's calls."""
+    chunk = f"the up to {step.chunk_size:,} items of the chunk that a crash interrupts"
+    calls = "" if step.process is None else f"; process is called again for {chunk}"
+    match _guarantee(step.write):
+        case Guarantee.EXACTLY_ONCE:
+            return f"no output{calls}"
+        case Guarantee.EFFECTIVELY_ONCE:
+            return f"outputs may be sent again, with no further effect{calls}"
+        case Guarantee.AT_LEAST_ONCE:
+            return f"the outputs of {chunk} may be written again{calls and '; process is called again for them'}"
+
+
+def _describe_skip(step: Step[Any, Any]) -> str:
+    if step.skip is None:
+        return ""
+    limit = "no limit" if step.skip.limit is None else f"at most {step.skip.limit}"
+    return f"{_names(step.skip.on)}, {limit}"
+
+
+def _names(errors: Any) -> str:
+    return " or ".join(error.__name__ for error in (errors if isinstance(errors, tuple) else (errors,)))
+
+
+def _warnings(step: Step[Any, Any]) -> Iterator[StepWarning]:
+    yield from _warn_of_chunks(step)
+    yield from _warn_of_restart(step)
+    yield from _warn_of_bad_items(step)
+    yield from _warn_of_repetition(step)
+
+
+def _warn_of_chunks(step: Step[Any, Any]) -> Iterator[StepWarning]:
+    if step.chunk_size > LARGEST_SENSIBLE_CHUNK:
+        yield StepWarning(
+            step.name,
+            f"a chunk of {step.chunk_size:,} items is held in memory whole, and a crash costs all of it",
+            "set chunk_size to a few thousand",
+        )
+
+
+def _warn_of_restart(step: Step[Any, Any]) -> Iterator[StepWarning]:
+    if not isinstance(step.read, Reader) and isinstance(step.read, Iterator):
+        yield StepWarning(
+            step.name,
+            "a one-shot iterator can be read once only: there is nothing to go on with after a crash",
+            "pass a list, or the function that makes the iterator: read=make_items, not read=make_items()",
+        )
+    elif not _seeks(step.read):
+        yield StepWarning(
+            step.name,
+            "the reader cannot seek: a restart reads the input again from its start and passes over what is done",
+            "read from a file or by a query with key=, or let it be if the input is small",
+        )
+
+
+def _warn_of_bad_items(step: Step[Any, Any]) -> Iterator[StepWarning]:
+    if step.skip is None:
+        yield StepWarning(
+            step.name,
+            "the first item that fails stops the step",
+            'set such items aside: skip=Skip(on=ValueError, limit="0.1%")',
+        )
+    elif step.skip.limit is None:
+        yield StepWarning(
+            step.name,
+            "there is no limit on failures: a step in which every item fails still completes",
+            f'add one: skip=Skip(on={_names(step.skip.on)}, limit="1%")',
+        )
+
+
+def _warn_of_repetition(step: Step[Any, Any]) -> Iterator[StepWarning]:
+    if _guarantee(step.write) is Guarantee.AT_LEAST_ONCE:
+        yield StepWarning(
+            step.name,
+            f"{step.target_address} may be given the last chunk a second time after a crash",
+            "make it idempotent, or use a writer that is exactly once: insert, upsert, csv_file",
+        )
+    if _adds_rows(step.write):
+        yield StepWarning(
+            step.name,
+            "the writer adds what it is given: running the finished job again with --again adds everything a second time",
+            'use upsert(…, key="id") or insert(…, on_conflict="ignore") into a table with a primary key',
+        )
+    if step.retry is not None and step.retry.attempts > 1 and step.process is not None:
+        yield StepWarning(
+            step.name,
+            f"process is called up to {step.retry.attempts} times for an item that fails",
+            "let it change nothing outside, or only what may be changed twice",
+        )
+
+
+def _adds_rows(target: object) -> bool:
+    """Whether a writer says of itself that writing the same outputs again adds them again."""
+    return isinstance(target, Writer) and bool(getattr(target, "adds_again", False))

@@ -1,0 +1,74 @@
+"""Where a step goes on, and whether the ground is still the one it was begun on.
+
+The one rule: the target's word goes before the ledger's; where they cannot both be true, a person decides.
+"""
+
+from collections.abc import Iterator
+
+from batchwright.job import BoundStep
+from batchwright.model.checkpoint import Checkpoint, StepKey
+from batchwright.model.errors import GroundChangedError
+from batchwright.model.execution import StepExecution
+from batchwright.model.failure import Failure
+from batchwright.ports import Ledger, Settles, Sink
+
+BEGIN_AGAIN = "begin again with --again (run(…, again=True) in Python)"
+
+
+def recall(bound: BoundStep, key: StepKey, sink: Sink[object], ledger: Ledger) -> Checkpoint | None:
+    """The checkpoint to go on from; None for a step that has not begun.
+
+    Raises GroundChangedError for another input, another target, or a target that lacks what was committed to it.
+    """
+    last = ledger.last_step(key)
+    if last is not None:
+        _same_addresses(bound, last)
+    checkpoint = sink.recall()
+    if last is not None and isinstance(sink, Settles):
+        _target_is_whole(bound, last, checkpoint)
+    ledger.void_failures(key, checkpoint.position.ordinal if checkpoint else 0)
+    return checkpoint
+
+
+def failures_behind(key: StepKey, checkpoint: Checkpoint, sink: Sink[object], ledger: Ledger) -> Iterator[Failure]:
+    """Failures that a target keeps and the ledger, whose copy follows, may not have."""
+    last = ledger.last_step(key)
+    if isinstance(sink, Settles) and (last is None or last.counts.failed != checkpoint.counts.failed):
+        return sink.failures()
+    return iter(())
+
+
+def require_finished(bound: BoundStep, key: StepKey, sink: Sink[object]) -> Checkpoint:
+    """The finished mark of a step that the ledger calls complete. Raises GroundChangedError if its target lacks it."""
+    checkpoint = sink.recall()
+    if checkpoint is None or not checkpoint.finished:
+        raise GroundChangedError(
+            f"step '{key.step}' was completed, but its target does not show it",
+            f"{bound.step.target_address} has no finished mark of it",
+            f"restore the target, or {BEGIN_AGAIN}",
+        )
+    return checkpoint
+
+
+def _same_addresses(bound: BoundStep, last: StepExecution) -> None:
+    for word, then, now in (
+        ("input", last.source, bound.step.source_address),
+        ("target", last.target, bound.step.target_address),
+    ):
+        if then != now:
+            raise GroundChangedError(
+                f"step '{bound.step.name}' was begun with another {word}",
+                f"it was {then}, now it is {now}",
+                f"change it back, or {BEGIN_AGAIN}",
+            )
+
+
+def _target_is_whole(bound: BoundStep, last: StepExecution, checkpoint: Checkpoint | None) -> None:
+    # A transactional target is never behind the ledger, whose copy follows it.
+    found = checkpoint.counts.read if checkpoint else 0
+    if found < last.counts.read:
+        raise GroundChangedError(
+            f"step '{bound.step.name}': its target lacks work that was committed to it",
+            f"{last.counts.read:,} items were committed, {bound.step.target_address} knows of {found:,}",
+            f"restore the target, or {BEGIN_AGAIN}",
+        )

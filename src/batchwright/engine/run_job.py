@@ -1,0 +1,208 @@
+"""Run a job: own its instance, decide which lap, run its steps in order, close the execution.
+
+The one rule: a lap that is complete is never done again unless somebody says so; "complete" is the targets' word.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from batchwright.engine.announce import Announcer
+from batchwright.engine.record_failure import describe_error
+from batchwright.engine.restart import BEGIN_AGAIN, require_finished
+from batchwright.engine.run_step import RunContext, run_step
+from batchwright.engine.stop import Stop
+from batchwright.job import BoundStep, Job, ordered_steps
+from batchwright.model.errors import AbandonedError, ConfirmationError
+from batchwright.model.events import JobFinished, JobStarted
+from batchwright.model.execution import JobExecution, RunRequest
+from batchwright.model.failure import Failure
+from batchwright.model.fault_points import reach
+from batchwright.model.result import Failures, JobResult, StepResult
+from batchwright.model.status import Status
+from batchwright.ports import Clock, Ledger, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the caller asks of a run beyond the job itself. See `batchwright.run`."""
+
+    again: bool = False
+    confirmed: bool = False
+    limit: int | None = None
+    max_failures: int | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a run works with. `failures` reads a run's failures; `report` writes them to a file and names it."""
+
+    ledger: Ledger
+    clock: Clock
+    stop: Stop
+    announcer: Announcer
+    failures: Callable[[int], Iterator[Failure]]
+    report: Callable[[int], str]
+
+
+def run_job(
+    job: Job, bound: Mapping[str, BoundStep], options: RunOptions, around: Surroundings
+) -> tuple[JobResult, BaseException | None]:
+    """Run a job to its end, or as far as it goes: its result, and the first error that ended a step.
+
+    Raises AlreadyRunningError, AbandonedError, GroundChangedError and ConfirmationError before anything is recorded.
+    """
+    reach("K1")
+    ledger = around.ledger
+    with ledger.own(job.key):
+        reach("K2")
+        last = ledger.last_run(job.key)
+        next_lap = _opens_next_lap(job, last, options)
+        if last is not None and last.status.complete and not next_lap:
+            result = _already_complete(job, bound, _context(job, last, options, around), around)
+            around.announcer.announce(JobFinished(last.id, result))
+            return result, None
+        if last is not None and options.again and not options.confirmed:
+            _require_confirmation(bound, _context(job, last, options, around))
+        steps = tuple(step.name for step in ordered_steps(job))
+        execution = ledger.begin_run(RunRequest(job.key, job.parameters, steps, job.origin, next_lap=next_lap))
+        resumed = last is not None and not next_lap
+        return _execute(job, bound, _context(job, execution, options, around), around, resumed=resumed)
+
+
+def _opens_next_lap(job: Job, last: JobExecution | None, options: RunOptions) -> bool:
+    """Whether to begin from the start: the first time, when asked to, or anew for a job that has no parameters."""
+    if last is None or options.again:
+        return True
+    if last.status is Status.ABANDONED:
+        raise AbandonedError(
+            f"job '{job.name}' was abandoned with these parameters",
+            f"run {last.id}; what it wrote is still in {', '.join(step.target_address for step in job.steps)}",
+            f"clean up what is left and {BEGIN_AGAIN}",
+        )
+    return last.status.complete and not job.identifiable
+
+
+def _context(job: Job, execution: JobExecution, options: RunOptions, around: Surroundings) -> RunContext:
+    return RunContext(
+        run=execution.id,
+        key=job.key,
+        lap=execution.lap,
+        ledger=around.ledger,
+        clock=around.clock,
+        stop=around.stop,
+        announcer=around.announcer,
+        secrets=job.secrets,
+        limit=options.limit,
+        max_failures=options.max_failures,
+    )
+
+
+def _require_confirmation(bound: Mapping[str, BoundStep], context: RunContext) -> None:
+    """Beginning again would add rows a second time: a person has to say yes."""
+    for name, step in bound.items():
+        last = context.ledger.last_step(context.step_key(name))
+        if last is not None and last.counts.outputs and getattr(step.writer, "adds_again", False):
+            raise ConfirmationError(
+                f"step '{name}' adds rows: beginning again writes {last.counts.outputs:,} of them a second time",
+                step.step.target_address,
+                "say yes with --yes (run(…, yes=True) in Python), or use upsert",
+            )
+
+
+def _already_complete(job: Job, bound: Mapping[str, BoundStep], context: RunContext, around: Surroundings) -> JobResult:
+    """Nothing to do. Raises GroundChangedError if a target does not show its finished mark."""
+    results = {step.name: _completed(bound[step.name], context) for step in ordered_steps(job)}
+    result = _result(job, context, results, around, _status(results))
+    return replace(result, already_complete=True)
+
+
+def _execute(
+    job: Job, bound: Mapping[str, BoundStep], context: RunContext, around: Surroundings, *, resumed: bool
+) -> tuple[JobResult, BaseException | None]:
+    ledger, started = context.ledger, context.clock.monotonic()
+    ledger.move_run(context.run, Status.RUNNING)
+    guarantees = tuple((name, str(step.writer.guarantee)) for name, step in bound.items())
+    around.announcer.announce(
+        JobStarted(context.run, job.name, context.lap, job.parameters, guarantees, ledger.address, resumed)
+    )
+    try:
+        results, error = _run_steps(job, bound, context)
+    except BaseException as ended:
+        interrupted = isinstance(ended, KeyboardInterrupt)
+        text = "interrupted" if interrupted else describe_error(ended, job.secrets)
+        ledger.move_run(context.run, Status.STOPPED if interrupted else Status.FAILED, text)
+        raise
+    status = _status(results)
+    text = next((result.error for result in results.values() if result.error), "")
+    reach("K22")
+    ledger.move_run(context.run, status, text)
+    seconds = context.clock.monotonic() - started
+    result = replace(_result(job, context, results, around, status), seconds=seconds, error=text)
+    if result.failed:
+        result = replace(result, failure_file=around.report(context.run))
+    around.announcer.announce(JobFinished(context.run, result))
+    return result, error
+
+
+def _run_steps(
+    job: Job, bound: Mapping[str, BoundStep], context: RunContext
+) -> tuple[dict[str, StepResult], BaseException | None]:
+    """Run each step whose predecessors are complete; a step that fails holds back only those that follow it."""
+    before = job.predecessors()
+    results: dict[str, StepResult] = {}
+    first: BaseException | None = None
+    for step in ordered_steps(job):
+        ready = all(_complete(results[name]) for name in before[step.name])
+        stopped = context.stop.requested or any(result.status is Status.STOPPED for result in results.values())
+        if stopped or not ready:
+            results[step.name] = StepResult(step.name, None)
+            continue
+        try:
+            last = context.ledger.last_step(context.step_key(step.name))
+            if last is not None and last.status.complete:
+                results[step.name] = _completed(bound[step.name], context)
+                continue
+            results[step.name], error = run_step(bound[step.name], context)
+        except Exception as raised:  # noqa: BLE001 - whatever stands in a step's way is in its result
+            error = raised
+            results[step.name] = StepResult(step.name, Status.FAILED, error=describe_error(raised, context.secrets))
+        first = first or error
+    return {step.name: results[step.name] for step in job.steps}, first
+
+
+def _completed(bound: BoundStep, context: RunContext) -> StepResult:
+    """The result of a step that is complete already, by its target's word."""
+    name, key = bound.step.name, context.step_key(bound.step.name)
+    with closing(bound.writer.open(Scope(key, context.ledger, context.clock))) as sink:
+        counts = require_finished(bound, key, sink).counts
+    status = Status.COMPLETED_WITH_FAILURES if counts.failed else Status.COMPLETED
+    return StepResult(name, status, counts, guarantee=bound.writer.guarantee, already_complete=True)
+
+
+def _complete(result: StepResult) -> bool:
+    return result.status is not None and result.status.complete
+
+
+def _status(results: Mapping[str, StepResult]) -> Status:
+    statuses = [result.status for result in results.values()]
+    if Status.FAILED in statuses:
+        return Status.FAILED
+    if None in statuses or Status.STOPPED in statuses:
+        return Status.STOPPED
+    return Status.COMPLETED_WITH_FAILURES if Status.COMPLETED_WITH_FAILURES in statuses else Status.COMPLETED
+
+
+def _result(
+    job: Job, context: RunContext, results: Mapping[str, StepResult], around: Surroundings, status: Status
+) -> JobResult:
+    failed = sum(result.counts.failed for result in results.values())
+    return JobResult(
+        job=job.name,
+        run=context.run,
+        lap=context.lap,
+        status=status,
+        steps=tuple(results.values()),
+        failures=Failures(lambda: around.failures(context.run), failed),
+        ledger=context.ledger.address,
+    )

@@ -1,0 +1,267 @@
+"""Run one step: recall, read, process, commit, finish.
+
+The states of a step, and what holds in each when the process dies:
+  begun       its checkpoint says how far it is; the next run goes on there
+  exhausted   all items are committed, the target is not finished: reading on gives nothing, it is finished again
+  finished    the target has its finished mark; the ledger may not know yet and learns it from the target
+  ended       the ledger knows
+"""
+
+import resource
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from batchwright.engine.announce import Announcer
+from batchwright.engine.attempt import Attempts
+from batchwright.engine.call_processor import processor_for
+from batchwright.engine.commit_chunk import OpenTarget, commit_chunk, finish_target
+from batchwright.engine.process_chunk import process_chunk
+from batchwright.engine.read_chunks import Chunk, read_chunks
+from batchwright.engine.record_failure import FailureRecorder, describe_error, note_place
+from batchwright.engine.restart import failures_behind, recall
+from batchwright.engine.stop import Stop, StopRequestedError, pause
+from batchwright.job import BoundStep
+from batchwright.model.block import Position
+from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
+from batchwright.model.errors import BatchwrightError, FailureLimitError, ReadError
+from batchwright.model.events import ChunkCommitted, ItemFailed, StepFinished, StepStarted
+from batchwright.model.execution import StepOutcome
+from batchwright.model.failure import Failure
+from batchwright.model.fault_points import reach
+from batchwright.model.guarantee import Guarantee
+from batchwright.model.result import StepResult
+from batchwright.model.status import Status
+from batchwright.ports import Checks, Clock, Flushes, Ledger, Measures, Scope, Sink
+
+FAILURES_AT_ONCE = 1_000
+
+NOTE_SECONDS = 1.0
+"""How often a running step's counts are copied to the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What all steps of a run share. `limit` ends a step after so many items; `max_failures` overrides limits."""
+
+    run: int
+    key: InstanceKey
+    lap: int
+    ledger: Ledger
+    clock: Clock
+    stop: Stop
+    announcer: Announcer
+    secrets: Sequence[str] = ()
+    limit: int | None = None
+    max_failures: int | str | None = None
+
+    def step_key(self, step: str) -> StepKey:
+        """What everything durable about a step is stored under."""
+        return StepKey(self.key.job, self.key.parameters_hash, self.lap, step)
+
+
+@dataclass(slots=True)
+class _Running:
+    """A step while it runs: what is committed, and what of it the ledger does not know yet."""
+
+    bound: BoundStep
+    context: RunContext
+    execution: int
+    checkpoint: Checkpoint
+    started: float
+    noted: float
+    fresh: list[Failure] = field(default_factory=list)
+
+    def committed(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
+        """Take note of a commit: events at once, the ledger's copy about once a second."""
+        self.checkpoint = checkpoint
+        self.fresh.extend(failures)
+        announcer = self.context.announcer
+        if announcer.heard:
+            run = self.context.run
+            for failure in failures:
+                announcer.announce(ItemFailed(run, failure))
+            fraction = _fraction(self.bound, checkpoint.position)
+            announcer.announce(ChunkCommitted(run, self.bound.step.name, checkpoint.counts, fraction))
+        now = self.context.clock.monotonic()
+        if now - self.noted >= NOTE_SECONDS:
+            self.context.ledger.note_progress(self.execution, self.outcome(Status.RUNNING), self.fresh)
+            self.fresh.clear()
+            self.noted = now
+
+    def outcome(self, status: Status, error: str = "") -> StepOutcome:
+        """The step's state in the ledger's words."""
+        seconds = self.context.clock.monotonic() - self.started
+        return StepOutcome(status, self.checkpoint.counts, seconds, _peak_memory_bytes(), error)
+
+    def end(self, status: Status, error: str = "") -> StepResult:
+        """Close the execution in the ledger and say so."""
+        reach("K21")
+        outcome = self.outcome(status, error)
+        self.context.ledger.end_step(self.execution, outcome, self.fresh)
+        step = self.bound.step
+        if self.context.announcer.heard:
+            finished = StepFinished(self.context.run, step.name, status, outcome.counts, outcome.seconds, error)
+            self.context.announcer.announce(finished)
+        return StepResult(
+            name=step.name,
+            status=status,
+            counts=outcome.counts,
+            seconds=outcome.seconds,
+            peak_memory_bytes=outcome.peak_memory_bytes,
+            error=error,
+            guarantee=self.bound.writer.guarantee,
+        )
+
+
+def run_step(bound: BoundStep, context: RunContext) -> tuple[StepResult, BaseException | None]:
+    """Run a step to its end, or as far as it goes: its result, and the error that ended it.
+
+    Raises what stands in the way before anything is read, and KeyboardInterrupt once the step is closed as STOPPED.
+    """
+    step = bound.step
+    for adapter in (bound.reader, bound.writer):
+        if isinstance(adapter, Checks):
+            adapter.check()
+    scope = Scope(context.step_key(step.name), context.ledger, context.clock, step.checkpoint_seconds)
+    with closing(bound.writer.open(scope)) as sink:
+        checkpoint = recall(bound, scope.key, sink, context.ledger)
+        running = _begin(bound, context, checkpoint, sink)
+        if running.checkpoint.finished:
+            return running.end(_finished_status(running.checkpoint.counts)), None
+        try:
+            error = _run_chunks(running, _open_target(running, sink), resumed=checkpoint is not None)
+            if error is None:
+                return running.end(_finished_status(running.checkpoint.counts)), None
+        except KeyboardInterrupt:
+            running.end(Status.STOPPED, "interrupted")
+            raise
+        except Exception as raised:  # noqa: BLE001 - whatever ends a step is in its result
+            error = raised
+        error = _flushed(sink, error)
+    if isinstance(error, StopRequestedError):
+        return running.end(Status.STOPPED), None
+    return running.end(Status.FAILED, describe_error(error, context.secrets)), error
+
+
+def _begin(bound: BoundStep, context: RunContext, checkpoint: Checkpoint | None, sink: Sink[Any]) -> _Running:
+    step, writer = bound.step, bound.writer
+    key = context.step_key(step.name)
+    missing = failures_behind(key, checkpoint, sink, context.ledger) if checkpoint else iter(())
+    begun = context.ledger.begin_step(context.run, key, step.source_address, step.target_address, writer.guarantee)
+    now = context.clock.monotonic()
+    running = _Running(bound, context, begun.id, checkpoint or Checkpoint(Position(0)), now, now)
+    while batch := list(islice(missing, FAILURES_AT_ONCE)):
+        context.ledger.note_progress(begun.id, running.outcome(Status.RUNNING), batch)
+    if context.announcer.heard:
+        fraction = _fraction(bound, running.checkpoint.position)
+        context.announcer.announce(StepStarted(context.run, step.name, running.checkpoint.counts, fraction))
+    return running
+
+
+def _flushed(sink: Sink[Any], error: BaseException) -> BaseException:
+    """The error that ended the step, once everything committed before it is durable."""
+    try:
+        if isinstance(sink, Flushes):
+            sink.flush()
+    except Exception as second:  # noqa: BLE001 - the first error explains more
+        error.add_note(f"and then: {second}")
+    return error
+
+
+def _run_chunks(running: _Running, target: OpenTarget, *, resumed: bool) -> BaseException | None:
+    """Read, process and commit until the input ends (None) or something ends the step (its error)."""
+    step, stop, limit = running.bound.step, running.context.stop, running.context.limit
+    after = running.checkpoint.position if resumed else None
+    with processor_for(step.process) as processor:
+        for read in _chunks(running, target, after):
+            chunk = read
+            if limit is not None and len(chunk) > limit:
+                chunk = chunk.part(0, chunk.cut_at(limit) or len(chunk))
+            processed = process_chunk(chunk, processor, target.attempts, step.name)
+            if processed.ended_by is not None and not isinstance(processed.ended_by, StopRequestedError):
+                _note(running, processed.ended_by, "processing", chunk.locate(len(processed.chunk)))
+            ended_by = commit_chunk(target, processed)
+            if ended_by is not None:
+                _note(running, ended_by, "writing", running.checkpoint.position)
+                return ended_by
+            if limit is not None:
+                limit -= len(chunk)
+                if limit <= 0:
+                    return StopRequestedError()
+            if stop.requested is not None:
+                return StopRequestedError()
+    _finish(running, target)
+    return None
+
+
+def _chunks(running: _Running, target: OpenTarget, after: Position | None) -> Iterator[Chunk]:
+    """The chunks of the input; a reader that raises is opened again at the last position, as `retry` allows."""
+    step, tries = running.bound.step, 0
+    reach("K3")
+    while True:
+        try:
+            for chunk in read_chunks(running.bound.reader, after, step.chunk_size):
+                after, tries = chunk.end, 0
+                yield chunk
+            return
+        except BatchwrightError:
+            raise
+        except Exception as error:
+            tries += 1
+            if step.retry is None or not step.retry.allows(error, tries):
+                error.add_note(f"while reading on after item {after.ordinal if after else 0} of step '{step.name}'")
+                raise
+            target.attempts.pause(step.retry.wait_seconds(tries))
+            target.retried += 1
+
+
+def _finish(running: _Running, target: OpenTarget) -> None:
+    """Judge the rate of failures over everything, reconcile the counts, and finish the target."""
+    counts, step = running.checkpoint.counts, running.bound.step
+    if target.limit is not None and target.limit.exceeded(counts.failed, counts.read, at_end=True):
+        raise FailureLimitError(step.name, counts.failed, counts.read, target.limit.limit)
+    if not counts.balanced:
+        raise ReadError(f"step '{step.name}': the counts do not add up", f"{counts}", "please report this")
+    finish_target(target)
+
+
+def _open_target(running: _Running, sink: Sink[Any]) -> OpenTarget:
+    step, context, bound = running.bound.step, running.context, running.bound
+    wait = partial(pause, context.clock, context.stop)
+    limit = step.skip
+    if limit is not None and context.max_failures is not None:
+        limit = replace(limit, limit=context.max_failures)
+    return OpenTarget(
+        step=step.name,
+        sink=sink,
+        undoes=bound.writer.guarantee is Guarantee.EXACTLY_ONCE,
+        attempts=Attempts(step.retry, limit, wait),
+        recorder=FailureRecorder(step.name, bound.reader, context.clock, limit, context.secrets),
+        write_retry=step.write_retry,
+        limit=limit,
+        checkpoint=running.checkpoint,
+        committed=running.committed,
+    )
+
+
+def _note(running: _Running, error: BaseException, verb: str, position: Position) -> None:
+    if not getattr(error, "__notes__", None):
+        note_place(error, verb, running.bound.reader, position, (running.bound.step.name, running.context.key.job))
+
+
+def _finished_status(counts: Counts) -> Status:
+    return Status.COMPLETED_WITH_FAILURES if counts.failed else Status.COMPLETED
+
+
+def _fraction(bound: BoundStep, position: Position) -> float | None:
+    return bound.reader.fraction(position) if isinstance(bound.reader, Measures) else None
+
+
+def _peak_memory_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
