@@ -170,7 +170,7 @@ def _warn_of_repetition(step: Step[Any, Any]) -> Iterator[StepWarning]:
     if _adds_rows(step.write):
         yield StepWarning(
             step.name,
-            "the writer adds what it is given: running the finished job again with --again adds everything a second time",
+            "running the finished job again with --again adds everything a second time",
             'use upsert(…, key="id") or insert(…, on_conflict="ignore") into a table with a primary key',
         )
     if step.retry is not None and step.retry.attempts > 1 and step.process is not None:

@@ -1,0 +1,252 @@
+"""Progress for people: a live display on a terminal, a plain line now and then anywhere else.
+
+The one rule: it never harms the run. A stream that is gone or full ends the display, nothing else.
+"""
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TextIO, cast
+
+from batchwright.model.checkpoint import Counts
+from batchwright.model.events import ChunkCommitted, Event, JobFinished, JobStarted, StepFinished, StepStarted
+from batchwright.model.result import JobResult
+from batchwright.observers.plain_text import balance, duration, printable, size, status_words, summary_lines
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+PLAIN_LINE_SECONDS = 10.0
+RATE_SECONDS = 10.0
+LINES_SHOWN = 12
+
+
+class Progress:
+    """An observer that shows how far each step is: items, rate, time left, failures, retries, memory.
+
+    `live` is by default whether the stream (standard error) is a terminal that can move its cursor. `moving=False`
+    shows starts, ends and the summary only. Close it, or use it as a context manager: a live display holds the
+    terminal.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        *,
+        live: bool | None = None,
+        moving: bool = True,
+        summary: bool = True,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing is shown before the first event."""
+        self._stream = _HarmlessStream(sys.stderr if stream is None else stream)
+        self._is_live = moving and (self._stream.can_move() if live is None else live)
+        self._moving, self._summary, self._monotonic = moving, summary, monotonic
+        self._memory = _Memory(monotonic)
+        self._tracks: dict[str, _Track] = {}
+        self._live: Live | None = None
+        self._closed = False
+        self._notice = ""
+
+    def __call__(self, event: Event) -> None:
+        """Show one event. For one thread."""
+        if self._closed:
+            return
+        if isinstance(event, JobStarted):
+            self._show_start(event)
+        elif isinstance(event, StepStarted):
+            self._tracks[event.step] = _Track(event.step, event.counts, event.fraction, self._monotonic())
+            self._start_live()
+        elif isinstance(event, ChunkCommitted):
+            self._show_chunk(event)
+        elif isinstance(event, StepFinished):
+            self._show_step_end(event)
+        elif isinstance(event, JobFinished):
+            self._show_end(event.result)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def show_notice(self, text: str) -> bool:
+        """Show a line below the steps; False if there is no display for it. Takes no lock: signal handlers call it."""
+        self._notice = text
+        return self._live is not None
+
+    def close(self) -> None:
+        """Give the terminal back. May be called twice and from another thread."""
+        self._closed = True
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+    def _show_start(self, event: JobStarted) -> None:
+        word = "goes on" if event.resumed else "starts"
+        self._say(f"{printable(event.job)} {word}: run {event.run}, ledger {printable(event.ledger)}")
+        for step, guarantee in event.steps:
+            self._say(f"  {printable(step)}: {printable(guarantee)}")
+
+    def _show_chunk(self, event: ChunkCommitted) -> None:
+        track = self._tracks.get(event.step)
+        if track is None:
+            return
+        now = self._monotonic()
+        track.advance(event.counts, event.fraction, now)
+        if self._moving and not self._is_live and track.plain_line_is_due(now):
+            self._say(f"{printable(track.name)}: {track.facts(now, self._memory.used())}")
+
+    def _show_step_end(self, event: StepFinished) -> None:
+        words = f"{status_words(event.status)} in {duration(event.seconds)}, {balance(event.counts)}"
+        track = self._tracks.get(event.step)
+        if track is not None and self._is_live:
+            track.end = words
+        else:
+            self._say(f"{printable(event.step)}: {words}")
+
+    def _show_end(self, result: JobResult) -> None:
+        self.close()
+        if self._summary:
+            for line in summary_lines(result):
+                self._say(line)
+
+    def _say(self, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+    def _start_live(self) -> None:
+        if not self._is_live or self._live is not None:
+            return
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(file=cast("TextIO", self._stream), force_terminal=True, highlight=False, emoji=False)
+        self._live = Live(
+            get_renderable=self._render,
+            console=console,
+            refresh_per_second=4,
+            redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
+        )
+        self._live.start()
+
+    def _render(self) -> "RenderableType":
+        """Called four times a second on the display's own thread; reads only."""
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        now, memory = self._monotonic(), self._memory.used()
+        table = Table.grid(padding=(0, 1))
+        for track in list(self._tracks.values())[-LINES_SHOWN:]:
+            done = 1.0 if track.end else track.fraction
+            bar = ProgressBar(
+                total=1.0, completed=done or 0.0, width=20, pulse=done is None, animation_time=now - track.began
+            )
+            facts = Text(track.end or track.facts(now, memory), overflow="ellipsis", no_wrap=True)
+            table.add_row(Text(printable(track.name)), bar, facts)
+        return Group(table, Text(self._notice)) if self._notice else table
+
+
+class _Track:
+    """How far one step is, and how fast."""
+
+    def __init__(self, name: str, counts: Counts, fraction: float | None, now: float) -> None:
+        self.name, self.counts, self.fraction = name, counts, fraction
+        self.began, self.end = now, ""
+        self._first_fraction = fraction or 0.0
+        self._seen = deque([(now, counts.read)])
+        self._said_at, self._said_fraction = now, self._first_fraction
+
+    def advance(self, counts: Counts, fraction: float | None, now: float) -> None:
+        self.counts, self.fraction = counts, fraction
+        self._seen.append((now, counts.read))
+        while len(self._seen) > 2 and self._seen[1][0] <= now - RATE_SECONDS:  # noqa: PLR2004 - two make a rate
+            self._seen.popleft()
+
+    def plain_line_is_due(self, now: float) -> bool:
+        """Every ten seconds, or at ten per cent more, but not more than once a second."""
+        waited = now - self._said_at
+        further = (self.fraction or 0.0) - self._said_fraction
+        if waited < PLAIN_LINE_SECONDS and not (further >= 0.1 and waited >= 1.0):  # noqa: PLR2004 - see above
+            return False
+        self._said_at, self._said_fraction = now, self.fraction or 0.0
+        return True
+
+    def facts(self, now: float, memory: int) -> str:
+        counts = self.counts
+        parts = [f"{counts.read:,} read", f"{self._rate(now):,.0f}/s"]
+        if self.fraction is not None:
+            parts.insert(0, f"{self.fraction:.0%}")
+            left = self._seconds_left(now)
+            parts += [f"{duration(left)} left"] if left is not None else []
+        parts += [f"{counts.failed:,} failed"] if counts.failed else []
+        parts += [f"{counts.retried:,} retried"] if counts.retried else []
+        return ", ".join([*parts, size(memory)])
+
+    def _rate(self, now: float) -> float:
+        since, read = self._seen[0]
+        return (self.counts.read - read) / (now - since) if now > since else 0.0
+
+    def _seconds_left(self, now: float) -> float | None:
+        if self.fraction is None or self.fraction <= self._first_fraction:
+            return None
+        return (now - self.began) * (1.0 - self.fraction) / (self.fraction - self._first_fraction)
+
+
+class _Memory:
+    """This process's resident memory, looked at once a second at most."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic, self._looked_at, self._used = monotonic, float("-inf"), 0
+
+    def used(self) -> int:
+        now = self._monotonic()
+        if now - self._looked_at >= 1.0:
+            import psutil  # type: ignore[import-untyped]  # it ships no types
+
+            self._looked_at, self._used = now, psutil.Process().memory_info().rss
+        return self._used
+
+
+class _HarmlessStream:
+    """A stream that can be closed, broken or full without anybody noticing: it only carries progress."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._attempt("write", text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._attempt("flush")
+
+    def isatty(self) -> bool:
+        return bool(self._attempt("isatty"))
+
+    def can_move(self) -> bool:
+        return self.isatty() and os.environ.get("TERM", "").lower() not in {"dumb", "unknown"}
+
+    def fileno(self) -> int:
+        return -1 if self._stream is None else self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def _attempt(self, name: str, *arguments: Any) -> Any:
+        if self._stream is None:
+            return None
+        try:
+            return getattr(self._stream, name)(*arguments)
+        except (OSError, ValueError):
+            self._stream = None  # gone for good: nobody looks any more, and the run goes on
+            return None

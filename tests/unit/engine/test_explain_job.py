@@ -1,0 +1,161 @@
+"""What `explain` says of a job, from its declaration alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from batchwright.engine.explain_job import explain
+from batchwright.job import Job, Step
+from batchwright.model.guarantee import Guarantee
+from batchwright.model.policy import Retry, Skip
+
+
+class TouchedError(Exception):
+    """Raised by whatever `explain` must leave alone."""
+
+
+@dataclass(frozen=True)
+class Untouchable:
+    """A reader that may be looked at only."""
+
+    address: str = "csv:/in/sales.csv"
+    seeks: bool = True
+
+    def read(self, after):
+        raise TouchedError
+
+    def place(self, position):
+        raise TouchedError
+
+    def check(self):
+        raise TouchedError
+
+
+@dataclass(frozen=True)
+class Table:
+    """A writer that may be looked at only."""
+
+    guarantee: Guarantee = Guarantee.EXACTLY_ONCE
+    address: str = "sqlite:///shop.db sales"
+    adds_again: bool = False
+    kept: list[str] = field(default_factory=list)
+
+    def open(self, scope):
+        raise TouchedError
+
+    def check(self):
+        raise TouchedError
+
+
+def numbers() -> Iterator[int]:
+    raise TouchedError
+    yield
+
+
+def send(outputs):
+    raise TouchedError
+
+
+def clean(item):
+    raise TouchedError
+
+
+GOOD = {"skip": Skip(on=ValueError, limit="1%")}
+
+
+def warnings(**step) -> list[str]:
+    settings = {"read": Untouchable(), "write": Table(), **GOOD, **step}
+    return [warning.what for warning in explain(Job("sales", Step("load", **settings))).warnings]
+
+
+def test_a_sound_step_has_no_warnings():
+    assert warnings() == []
+
+
+def test_a_step_is_described_by_its_declaration_without_being_touched():
+    job = Job("sales", Step("load", read=Untouchable(), process=clean, write=Table(), retry=Retry(on=OSError), **GOOD))
+    (step,) = explain(job).steps
+    assert (step.reads, step.seeks, step.writes) == ("csv:/in/sales.csv", True, "sqlite:///shop.db sales")
+    assert step.guarantee is Guarantee.EXACTLY_ONCE
+    assert step.may_happen_twice == (
+        "no output; process is called again for the up to 1,000 items of the chunk that a crash interrupts"
+    )
+    assert (step.retry, step.skip) == ("3 attempts on OSError", "ValueError, at most 1%")
+
+
+def test_steps_stand_in_the_order_they_run_with_those_they_follow():
+    late = Step("late", read=[1], write=Table(), after="early")
+    early = Step("early", read=[1], write=Table(), after=())
+    assert [(step.name, step.after) for step in explain(Job("sales", late, early)).steps] == [
+        ("early", ()),
+        ("late", ("early",)),
+    ]
+
+
+@pytest.mark.parametrize(("source", "seeks"), [([1], True), (range(3), True), ({1}, False), (numbers, False)])
+def test_collections_seek_if_they_have_an_order(source, seeks):
+    (step,) = explain(Job("sales", Step("load", read=source, write=Table()))).steps
+    assert step.seeks is seeks
+
+
+def test_a_plain_function_as_target_is_at_least_once():
+    (step,) = explain(Job("sales", Step("load", read=[1], write=send, process=clean))).steps
+    assert step.guarantee is Guarantee.AT_LEAST_ONCE
+    assert step.may_happen_twice == (
+        "the outputs of the up to 1,000 items of the chunk that a crash interrupts may be written again;"
+        " process is called again for them"
+    )
+
+
+def test_an_idempotent_target_may_be_sent_outputs_again():
+    (step,) = explain(Job("sales", Step("load", read=[1], write=Table(Guarantee.EFFECTIVELY_ONCE)))).steps
+    assert step.may_happen_twice == "outputs may be sent again, with no further effect"
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"chunk_size": 100_001}, "a chunk of 100,001 items is held in memory whole, and a crash costs all of it"),
+        (
+            {"read": iter([1])},
+            "a one-shot iterator can be read once only: there is nothing to go on with after a crash",
+        ),
+        (
+            {"read": numbers},
+            "the reader cannot seek: a restart reads the input again from its start and passes over what is done",
+        ),
+        ({"skip": None}, "the first item that fails stops the step"),
+        (
+            {"skip": Skip(on=ValueError)},
+            "there is no limit on failures: a step in which every item fails still completes",
+        ),
+        (
+            {"write": Table(Guarantee.AT_LEAST_ONCE)},
+            "sqlite:///shop.db sales may be given the last chunk a second time after a crash",
+        ),
+        (
+            {"write": Table(adds_again=True)},
+            "running the finished job again with --again adds everything a second time",
+        ),
+        (
+            {"process": clean, "retry": Retry(attempts=5)},
+            "process is called up to 5 times for an item that fails",
+        ),
+    ],
+)
+def test_a_common_failure_pattern_is_warned_of_with_its_mend(change, what):
+    settings = {"read": Untouchable(), "write": Table(), **GOOD, **change}
+    (warning,) = explain(Job("sales", Step("load", **settings))).warnings
+    assert (warning.step, warning.what) == ("load", what)
+    assert warning.mend
+
+
+def test_a_chunk_of_the_largest_sensible_size_is_not_warned_of():
+    assert warnings(chunk_size=100_000) == []
+
+
+def test_parallelism_and_monitoring_are_notes():
+    parallel, monitored = explain(Job("sales", Step("load", read=[1], write=Table()))).notes
+    assert "one item at a time" in parallel
+    assert "batchwright status" in monitored
