@@ -69,6 +69,7 @@ def connect_read_only(path: Path, *, timeout_seconds: float = BUSY_SECONDS) -> s
             f"there is no database {path}", "no such file", "check the path, or run the step that makes it"
         )
     _refuse_what_is_no_file(path)
+    connection: sqlite3.Connection | None = None
     try:
         connection = sqlite3.connect(
             f"{path.resolve().as_uri()}?mode=ro",
@@ -79,6 +80,8 @@ def connect_read_only(path: Path, *, timeout_seconds: float = BUSY_SECONDS) -> s
         )
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
     except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
         raise explained(error, path) from error
     return connection
 

@@ -43,7 +43,11 @@ _INSERT_FAILURE = (
     f"INSERT OR IGNORE INTO batchwright_failures ({', '.join((*_KEY, *_FAILURE))}) "  # noqa: S608 - as above
     f"VALUES ({', '.join('?' * (len(_KEY) + len(_FAILURE)))})"
 )
-_SELECT_FAILURES = f"SELECT {', '.join(('step', *_FAILURE))} FROM batchwright_failures WHERE {_KEYED} ORDER BY ordinal"  # noqa: S608
+_SELECT_FAILURES = (
+    f"SELECT {', '.join(('step', *_FAILURE))} FROM batchwright_failures "  # noqa: S608 - as above
+    f"WHERE {_KEYED} AND ordinal > ? ORDER BY ordinal LIMIT ?"
+)
+_PAGE = 100
 
 
 def prepare(connection: sqlite3.Connection) -> None:
@@ -100,9 +104,11 @@ def put_failures(connection: sqlite3.Connection, key: StepKey, failures: Sequenc
 
 
 def get_failures(connection: sqlite3.Connection, key: StepKey) -> Iterator[Failure]:
-    """Every failure under this key, by ordinal; streamed."""
-    for row in connection.execute(_SELECT_FAILURES, key_values(key)):
-        yield failure_of(row)
+    """Every failure under this key, by ordinal; read a page at a time, so that the caller may write in between."""
+    after = -1
+    while page := connection.execute(_SELECT_FAILURES, (*key_values(key), after, _PAGE)).fetchall():
+        yield from map(failure_of, page)
+        after = page[-1][1]
 
 
 def void_failures(connection: sqlite3.Connection, key: StepKey, from_ordinal: int) -> None:
@@ -153,14 +159,19 @@ def failure_columns() -> str:
     return ", ".join(("step", *_FAILURE))
 
 
+def storable(text: str) -> str:
+    """The text with lone surrogates escaped (in JSON: without loss), since SQLite's texts are UTF-8."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _checkpoint_values(checkpoint: Checkpoint) -> tuple[Any, ...]:
     position = checkpoint.position
     return (
         position.ordinal,
-        encode(position.anchor),
+        storable(encode(position.anchor)),
         position.offset,
         *astuple(checkpoint.counts),
-        encode(dict(checkpoint.state)),
+        storable(encode(dict(checkpoint.state))),
         int(checkpoint.finished),
         datetime.now(UTC).isoformat(),
     )
@@ -170,17 +181,17 @@ def _failure_values(failure: Failure) -> tuple[Any, ...]:
     position, place = failure.position, failure.place
     return (
         position.ordinal,
-        encode(position.anchor),
+        storable(encode(position.anchor)),
         position.offset,
         failure.phase,
         failure.error_type,
-        failure.error,
+        storable(failure.error),
         failure.attempts,
-        place.source,
+        storable(place.source),
         place.line,
         place.byte,
-        place.detail,
-        failure.payload,
+        storable(place.detail),
+        None if failure.payload is None else storable(failure.payload),
         failure.payload_kind,
         failure.state,
         failure.at.isoformat(),

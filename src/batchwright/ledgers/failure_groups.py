@@ -1,0 +1,68 @@
+"""Failures grouped by cause, for people: one line for a thousand failures that differ only in a number or a name.
+
+The one rule: memory is bounded, however many failures there are and however much their messages differ.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from batchwright.model.block import Place
+from batchwright.model.execution import FailureGroup
+
+MAX_GROUPS = 1_000
+"""From here on, messages not seen before are counted together, by step, phase and error type."""
+
+OTHER_MESSAGES = "(other messages)"
+
+_MESSAGE_LENGTH = 300
+
+# An opening quote stands at the start of a word: the apostrophe of "can't" is none.
+_QUOTED = re.compile(r"""(?<!\w)(['"`])(?:\\.|(?!\1).)*\1""", re.DOTALL)
+_HEXADECIMAL = re.compile(r"\b(?=[a-fA-F-]*\d)[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{4,})*\b")
+_NUMBER = re.compile(r"(?:(?<![^\s(\[=:])[-+])?\d+(?:[.,:/-]\d+)*")
+
+
+class Cause(NamedTuple):
+    """What grouping needs to know of a failure; its payload stays where it is."""
+
+    step: str
+    phase: str
+    error_type: str
+    error: str
+    open: bool
+    place: Place
+
+
+@dataclass(slots=True)
+class _Tally:
+    first_place: str
+    example: str
+    count: int = 0
+    open: int = 0
+
+
+def group_failures(causes: Iterable[Cause]) -> list[FailureGroup]:
+    """Groups with their counts, most frequent first; in the order of the failures where counts are equal."""
+    tallies: dict[tuple[str, str, str, str], _Tally] = {}
+    for cause in causes:
+        key = (cause.step, cause.phase, cause.error_type, general_message(cause.error))
+        if key not in tallies and len(tallies) >= MAX_GROUPS:
+            key = (*key[:3], OTHER_MESSAGES)
+        tally = tallies.get(key)
+        if tally is None:
+            tally = tallies[key] = _Tally(str(cause.place), cause.error)
+        tally.count += 1
+        tally.open += cause.open
+    groups = [
+        FailureGroup(*key, count=tally.count, open=tally.open, first_place=tally.first_place, example=tally.example)
+        for key, tally in tallies.items()
+    ]
+    return sorted(groups, key=lambda group: -group.count)
+
+
+def general_message(message: str) -> str:
+    """The message with quoted parts as `'…'` and numbers as `N`: equal for failures of one cause."""
+    general = _QUOTED.sub("'…'", message[:_MESSAGE_LENGTH])
+    return _NUMBER.sub("N", _HEXADECIMAL.sub("N", general))

@@ -1,0 +1,280 @@
+"""The ledger that lives in this process only: for tests, notebooks, and runs that need no restart.
+
+The one rule: it behaves like the durable ones, so values pass through the codec here too.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from batchwright.ledgers.failure_groups import Cause, group_failures
+from batchwright.ledgers.transitions import closed_as, not_owned, owner_gone, refused, this_host
+from batchwright.model.block import Position
+from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
+from batchwright.model.codec import decode, encode
+from batchwright.model.errors import AlreadyRunningError
+from batchwright.model.execution import FailureGroup, JobExecution, RunRequest, StepExecution, StepOutcome
+from batchwright.model.failure import Failure, FailureState
+from batchwright.model.status import Status, sources_of
+
+
+class MemoryLedger:
+    """A ledger and its own history, both gone with the object. Excludes threads of this process from each other."""
+
+    durable = False
+    address = "memory"
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._guard = threading.Lock()
+        self._owned: dict[InstanceKey, datetime] = {}
+        self._laps: dict[InstanceKey, int] = {}
+        self._runs: dict[int, JobExecution] = {}
+        self._steps: dict[int, StepExecution] = {}
+        self._seen: dict[int, datetime] = {}
+        self._checkpoints: dict[StepKey, Checkpoint] = {}
+        self._failures: dict[StepKey, dict[int, Failure]] = {}
+
+    def own(self, key: InstanceKey) -> AbstractContextManager[None]:
+        """Own this instance while the context lasts. Raises AlreadyRunningError at once."""
+        return self._own(key)
+
+    def last_run(self, key: InstanceKey) -> JobExecution | None:
+        """The newest execution of kind `run` of this instance."""
+        runs = (run for run in reversed(list(self._runs.values())) if run.key == key and run.kind == "run")
+        return next(runs, None)
+
+    def begin_run(self, request: RunRequest) -> JobExecution:
+        """Record a new execution, STARTING; close those that are still live. Raises LedgerError without ownership."""
+        key = request.key
+        if key not in self._owned:
+            raise not_owned(key.job)
+        parameters = decode(encode(dict(request.parameters)))
+        self._close_lost(key)
+        self._laps[key] = self._laps[key] + request.next_lap if key in self._laps else 1
+        run = JobExecution(
+            id=len(self._runs) + 1,
+            key=key,
+            lap=self._laps[key],
+            status=Status.STARTING,
+            started_at=datetime.now(UTC),
+            kind=request.kind,
+            parameters=parameters,
+            steps=request.steps,
+            origin=request.origin,
+            host=this_host(),
+            pid=os.getpid(),
+        )
+        self._keep_run(run)
+        return run
+
+    def move_run(self, run: int, status: Status, error: str = "") -> None:
+        """Change an execution's status; a text already there is kept if `error` is empty.
+
+        Raises FencedError if somebody else has closed it, LedgerError if the table of transitions forbids it.
+        """
+        found = self._runs.get(run)
+        if found is None or found.status not in sources_of(status):
+            raise refused("run", run, _status(found), status)
+        ended_at = None if status.live else found.ended_at or datetime.now(UTC)
+        self._keep_run(replace(found, status=status, ended_at=ended_at, error=error or found.error))
+
+    def begin_step(self, run: int, key: StepKey, source: str, target: str, guarantee: str) -> StepExecution:
+        """Record a new execution of a step, RUNNING, with the counts that its lap had so far.
+
+        Raises FencedError if the run is closed.
+        """
+        found = self._runs.get(run)
+        if found is None or not found.status.live:
+            raise refused("run", run, _status(found), Status.RUNNING)
+        before = self.last_step(key)
+        step = StepExecution(
+            id=len(self._steps) + 1,
+            run=run,
+            key=key,
+            status=Status.RUNNING,
+            started_at=datetime.now(UTC),
+            counts=before.counts if before else Counts(),
+            source=source,
+            target=target,
+            guarantee=guarantee,
+        )
+        self._keep_step(step)
+        return step
+
+    def note_progress(self, step_execution: int, outcome: StepOutcome, failures: Sequence[Failure]) -> None:
+        """Copy counts and failures of a running step. Raises FencedError if somebody else has closed it."""
+        found = self._steps.get(step_execution)
+        if found is None or not found.status.live:
+            raise refused("step execution", step_execution, _status(found), Status.RUNNING)
+        self._add_failures(found.key, failures)
+        self._keep_step(_with_outcome(found, outcome))
+
+    def end_step(self, step_execution: int, outcome: StepOutcome, failures: Sequence[Failure]) -> None:
+        """Close an execution of a step with its counts and last failures.
+
+        Raises FencedError if somebody else has closed it, LedgerError if the table of transitions forbids it.
+        """
+        found = self._steps.get(step_execution)
+        if found is None or found.status not in sources_of(outcome.status):
+            raise refused("step execution", step_execution, _status(found), outcome.status)
+        self._add_failures(found.key, failures)
+        self._keep_step(replace(_with_outcome(found, outcome), status=outcome.status, ended_at=datetime.now(UTC)))
+
+    def last_step(self, key: StepKey) -> StepExecution | None:
+        """The newest execution of this step in this lap."""
+        return next((step for step in reversed(list(self._steps.values())) if step.key == key), None)
+
+    def load_checkpoint(self, key: StepKey) -> Checkpoint | None:
+        """The last checkpoint stored under this key."""
+        return self._checkpoints.get(key)
+
+    def save_checkpoint(self, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
+        """Store both. Failures are added, the checkpoint is replaced."""
+        kept = replace(
+            checkpoint,
+            position=_through_codec(checkpoint.position),
+            state=decode(encode(dict(checkpoint.state))),
+        )
+        self._add_failures(key, failures)
+        self._checkpoints[key] = kept
+
+    def load_failures(self, key: StepKey) -> Iterator[Failure]:
+        """Every failure stored under this key, by ordinal."""
+        for _ordinal, failure in sorted(self._failures.get(key, {}).items()):
+            yield failure
+
+    def void_failures(self, key: StepKey, from_ordinal: int) -> None:
+        """Forget failures at or past this ordinal: their items are to be read again."""
+        kept = self._failures.get(key, {}).items()
+        self._failures[key] = {ordinal: failure for ordinal, failure in kept if ordinal < from_ordinal}
+
+    def settle_failures(self, key: StepKey, ordinals: Sequence[int]) -> None:
+        """Mark open failures as replayed; others keep their state."""
+        known = self._failures.get(key, {})
+        for ordinal in ordinals:
+            if ordinal in known and known[ordinal].state is FailureState.OPEN:
+                known[ordinal] = replace(known[ordinal], state=FailureState.REPLAYED)
+
+    def runs(self, *, job: str | None = None, limit: int = 20) -> list[JobExecution]:
+        """Executions, newest first. One that nobody owns reads as LOST."""
+        newest = (run for run in reversed(list(self._runs.values())) if job in (None, run.job))
+        return [self._judged(run) for run, _ in zip(newest, range(limit), strict=False)]
+
+    def run(self, run: int) -> JobExecution | None:
+        """One execution."""
+        found = self._runs.get(run)
+        return found and self._judged(found)
+
+    def steps(self, run: int) -> list[StepExecution]:
+        """The newest execution of each step of this run's lap, up to and including this run, in the job's order."""
+        job_run = self._runs.get(run)
+        if job_run is None:
+            return []
+        newest = {step.key: step for step in self._steps.values() if step.run <= run and _of_lap(step.key, job_run)}
+        steps = [replace(step, status=self._judged_status(step)) for step in newest.values()]
+        places = {name: place for place, name in enumerate(job_run.steps)}
+        return sorted(steps, key=lambda step: (places.get(step.key.step, len(places)), step.key.partition, step.id))
+
+    def failures(self, run: int, *, step: str | None = None, open_only: bool = False) -> Iterator[Failure]:
+        """The failures of this run's lap, by step, partition and ordinal."""
+        job_run = self._runs.get(run)
+        keys = [key for key in self._failures if job_run and _of_lap(key, job_run) and step in (None, key.step)]
+        for key in sorted(keys, key=lambda key: (key.step, key.partition)):
+            for failure in self.load_failures(key):
+                if failure.state is FailureState.OPEN or not open_only:
+                    yield failure
+
+    def failure_groups(self, run: int) -> list[FailureGroup]:
+        """The same, grouped by cause, most frequent first."""
+        return group_failures(
+            Cause(
+                failure.step,
+                failure.phase,
+                failure.error_type,
+                failure.error,
+                failure.state is FailureState.OPEN,
+                failure.place,
+            )
+            for failure in self.failures(run)
+        )
+
+    def summary(self) -> Mapping[str, Any]:
+        """Counts of what is held."""
+        return {
+            "path": self.address,
+            "integrity": "ok",
+            "instances": len(self._laps),
+            "executions": len(self._runs),
+            "failures": sum(map(len, self._failures.values())),
+        }
+
+    def close(self) -> None:
+        """Do nothing: the record lasts as long as the object."""
+
+    @contextlib.contextmanager
+    def _own(self, key: InstanceKey) -> Iterator[None]:
+        with self._guard:
+            if key in self._owned:
+                where = f"process {os.getpid()} on {this_host()}"
+                raise AlreadyRunningError(key.job, where, self._owned[key])
+            self._owned[key] = datetime.now(UTC)
+        try:
+            yield
+        finally:
+            del self._owned[key]
+
+    def _close_lost(self, key: InstanceKey) -> None:
+        for run in [run for run in self._runs.values() if run.key == key and run.status.live]:
+            status, error, seen_at = closed_as(run.status), owner_gone(run.pid, run.host), self._seen[run.id]
+            for step in [step for step in self._steps.values() if step.run == run.id and step.status.live]:
+                self._steps[step.id] = replace(step, status=status, error=error, ended_at=seen_at)
+            self._runs[run.id] = replace(run, status=status, error=error, ended_at=seen_at)
+
+    def _keep_run(self, run: JobExecution) -> None:
+        self._runs[run.id] = run
+        self._seen[run.id] = datetime.now(UTC)
+
+    def _keep_step(self, step: StepExecution) -> None:
+        self._steps[step.id] = step
+        self._seen[step.run] = datetime.now(UTC)
+
+    def _add_failures(self, key: StepKey, failures: Sequence[Failure]) -> None:
+        kept = [replace(failure, step=key.step, position=_through_codec(failure.position)) for failure in failures]
+        known = self._failures.setdefault(key, {})
+        for failure in kept:
+            known.setdefault(failure.ordinal, failure)
+
+    def _judged(self, run: JobExecution) -> JobExecution:
+        return replace(run, status=Status.LOST) if run.status.live and run.key not in self._owned else run
+
+    def _judged_status(self, step: StepExecution) -> Status:
+        run = self._judged(self._runs[step.run])
+        return Status.LOST if step.status.live and not run.status.live else step.status
+
+
+def _status(found: JobExecution | StepExecution | None) -> Status | None:
+    return None if found is None else found.status
+
+
+def _with_outcome(step: StepExecution, outcome: StepOutcome) -> StepExecution:
+    return replace(
+        step,
+        counts=outcome.counts,
+        seconds=outcome.seconds,
+        peak_memory_bytes=outcome.peak_memory_bytes,
+        error=outcome.error,
+    )
+
+
+def _through_codec(position: Position) -> Position:
+    return replace(position, anchor=decode(encode(position.anchor)))
+
+
+def _of_lap(key: StepKey, run: JobExecution) -> bool:
+    return (key.job, key.parameters_hash, key.lap) == (run.key.job, run.key.parameters_hash, run.lap)

@@ -1,0 +1,345 @@
+"""The ledger in one SQLite file: what runs on one machine need, without a server.
+
+The one rule: every change of status is a compare-and-set in a short transaction, and touches exactly one row.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from batchwright.databases import sqlite_records as records
+from batchwright.databases.sqlite import connect, transaction
+from batchwright.databases.sqlite_schema import migrate
+from batchwright.ledgers import sqlite_rows as rows
+from batchwright.ledgers.locks import WAIT_SECONDS, hold
+from batchwright.ledgers.transitions import LIVE, closed_as, not_owned, owner_gone, refused, this_host
+from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
+from batchwright.model.errors import LedgerError
+from batchwright.model.execution import JobExecution, RunRequest, StepExecution, StepOutcome
+from batchwright.model.failure import Failure
+from batchwright.model.status import Status, sources_of
+
+BUSY_SECONDS = 30.0
+"""How long a transaction waits for those of other runs on the same ledger; each of them takes milliseconds."""
+
+_RUNS = f"SELECT {', '.join(rows.RUN_COLUMNS)} FROM batchwright_job_executions"  # noqa: S608 - our own column names
+_STEPS = f"SELECT {', '.join(rows.STEP_COLUMNS)} FROM batchwright_step_executions"  # noqa: S608 - as above
+_OF_INSTANCE = "job = ? AND parameters_hash = ?"
+_OF_STEP = f"{_OF_INSTANCE} AND lap = ? AND step = ? AND partition = ?"
+
+LAST_RUN = f"{_RUNS} WHERE {_OF_INSTANCE} AND kind = 'run' ORDER BY id DESC LIMIT 1"
+LIVE_RUNS = f"{_RUNS} WHERE {_OF_INSTANCE} AND status IN ({', '.join('?' * len(LIVE))})"
+LAST_STEP = f"{_STEPS} WHERE {_OF_STEP} ORDER BY run DESC, id DESC LIMIT 1"
+
+
+class SqliteLedger:
+    """A durable ledger in one file, created with its folder if need be, readable by its owner alone.
+
+    Several processes and several jobs may use one file at once. An object is for one thread and one process.
+
+    Raises LedgerError, in one line, if the file cannot be used.
+    """
+
+    durable = True
+
+    def __init__(self, path: str | os.PathLike[str], *, lock_wait_seconds: float = WAIT_SECONDS) -> None:
+        """Open, and create or upgrade the tables."""
+        self._path = Path(path).resolve()
+        self._lock_wait_seconds = lock_wait_seconds
+        self._owned: set[InstanceKey] = set()
+        self._pid = os.getpid()
+        with rows.opening(self._path):
+            self._connection = _open(self._path)
+
+    @property
+    def address(self) -> str:
+        """The path of the file."""
+        return str(self._path)
+
+    def own(self, key: InstanceKey) -> AbstractContextManager[None]:
+        """Own this instance while the context lasts, and not a moment longer than the process lives.
+
+        Raises AlreadyRunningError, naming the process that owns it.
+        """
+        return self._own(key)
+
+    def last_run(self, key: InstanceKey) -> JobExecution | None:
+        """The newest execution of kind `run` of this instance."""
+        with self._reading() as connection:
+            row = connection.execute(LAST_RUN, (key.job, key.parameters_hash)).fetchone()
+        return None if row is None else rows.run_of(row)
+
+    def begin_run(self, request: RunRequest) -> JobExecution:
+        """Record a new execution, STARTING; close those that a dead owner left.
+
+        Raises LedgerError if this object does not own the instance.
+        """
+        if request.key not in self._owned:
+            raise not_owned(request.key.job)
+        with self._writing() as connection:
+            _close_lost(connection, request.key)
+            number = _insert_run(connection, request)
+            row = connection.execute(f"{_RUNS} WHERE id = ?", (number,)).fetchone()
+        return rows.run_of(row)
+
+    def move_run(self, run: int, status: Status, error: str = "") -> None:
+        """Change an execution's status; a text already there is kept if `error` is empty.
+
+        Raises FencedError if somebody else has closed it, LedgerError if the table of transitions forbids it.
+        """
+        now = rows.now()
+        with self._writing() as connection:
+            moved = connection.execute(
+                f"{_MOVE_RUN} WHERE id = ? AND {_status_in(status)}",
+                (status, now, records.storable(error), status.live, now, run),
+            )
+            if moved.rowcount != 1:
+                raise refused("run", run, _status(connection, "batchwright_job_executions", run), status)
+
+    def begin_step(self, run: int, key: StepKey, source: str, target: str, guarantee: str) -> StepExecution:
+        """Record a new execution of a step, RUNNING, with the counts that its lap had so far.
+
+        Raises FencedError if the run is closed.
+        """
+        with self._writing() as connection:
+            found = _status(connection, "batchwright_job_executions", run)
+            if found is None or not found.live:
+                raise refused("run", run, found, Status.RUNNING)
+            before = connection.execute(LAST_STEP, records.key_values(key)).fetchone()
+            counts = Counts() if before is None else rows.step_of(before).counts
+            number = _insert_step(connection, run, key, counts, (source, target, guarantee))
+            row = connection.execute(f"{_STEPS} WHERE id = ?", (number,)).fetchone()
+        return rows.step_of(row)
+
+    def note_progress(self, step_execution: int, outcome: StepOutcome, failures: Sequence[Failure]) -> None:
+        """Copy counts and failures of a running step, in one transaction; its status stays.
+
+        Raises FencedError if somebody else has closed it.
+        """
+        values = (rows.now(), *rows.outcome_values(outcome), step_execution)
+        with self._writing() as connection:
+            noted = connection.execute(f"{_SET_OUTCOME} WHERE id = ? AND status IN ({_listed(LIVE)})", values)
+            if noted.rowcount != 1:
+                raise _refused_step(connection, step_execution, Status.RUNNING)
+            records.put_failures(connection, _key_of_step(connection, step_execution), failures)
+
+    def end_step(self, step_execution: int, outcome: StepOutcome, failures: Sequence[Failure]) -> None:
+        """Close an execution of a step with its counts and last failures, in one transaction.
+
+        Raises FencedError if somebody else has closed it, LedgerError if the table of transitions forbids it.
+        """
+        now, status = rows.now(), outcome.status
+        values = (now, *rows.outcome_values(outcome), status, now, step_execution)
+        with self._writing() as connection:
+            ended = connection.execute(
+                f"{_SET_OUTCOME}, status = ?, ended_at = ? WHERE id = ? AND {_status_in(status)}", values
+            )
+            if ended.rowcount != 1:
+                raise _refused_step(connection, step_execution, status)
+            records.put_failures(connection, _key_of_step(connection, step_execution), failures)
+
+    def last_step(self, key: StepKey) -> StepExecution | None:
+        """The newest execution of this step in this lap."""
+        with self._reading() as connection:
+            row = connection.execute(LAST_STEP, records.key_values(key)).fetchone()
+        return None if row is None else rows.step_of(row)
+
+    def load_checkpoint(self, key: StepKey) -> Checkpoint | None:
+        """The last checkpoint stored under this key."""
+        with self._reading() as connection:
+            return records.get_checkpoint(connection, key)
+
+    def save_checkpoint(self, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
+        """Store both in one durable transaction. Failures are added, the checkpoint is replaced."""
+        with self._writing() as connection:
+            records.put_failures(connection, key, failures)
+            records.put_checkpoint(connection, key, checkpoint)
+
+    def load_failures(self, key: StepKey) -> Iterator[Failure]:
+        """Every failure stored under this key, by ordinal; read a page at a time."""
+        with self._reading() as connection:
+            yield from records.get_failures(connection, key)
+
+    def void_failures(self, key: StepKey, from_ordinal: int) -> None:
+        """Forget failures at or past this ordinal: their items are to be read again."""
+        with self._writing() as connection:
+            records.void_failures(connection, key, from_ordinal)
+
+    def settle_failures(self, key: StepKey, ordinals: Sequence[int]) -> None:
+        """Mark open failures as replayed; others keep their state."""
+        with self._writing() as connection:
+            records.settle_failures(connection, key, ordinals)
+
+    def close(self) -> None:
+        """Release the file. What is owned stays owned until its context ends."""
+        with rows.explaining(self._path):
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def _own(self, key: InstanceKey) -> Iterator[None]:
+        with hold(rows.lock_folder(self._path), key, wait_seconds=self._lock_wait_seconds):
+            self._owned.add(key)
+            try:
+                yield
+            finally:
+                self._owned.discard(key)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        self._refuse_in_child()
+        with rows.explaining(self._path):
+            yield self._connection
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        self._refuse_in_child()
+        with rows.explaining(self._path), transaction(self._connection):
+            yield self._connection
+
+    def _refuse_in_child(self) -> None:
+        # SQLite's own locks do not survive a fork: using the connection there could damage the file.
+        if os.getpid() != self._pid:
+            raise LedgerError(
+                "the ledger was opened by another process",
+                f"opened by process {self._pid}, used by {os.getpid()}",
+                "open a SqliteLedger of its own in the forked process",
+            )
+
+
+_MOVE_RUN = (
+    "UPDATE batchwright_job_executions SET status = ?, seen_at = ?, error = coalesce(nullif(?, ''), error), "
+    "ended_at = CASE WHEN ? THEN NULL ELSE coalesce(ended_at, ?) END"
+)
+
+_SET_OUTCOME = (
+    "UPDATE batchwright_step_executions SET seen_at = ?, "  # noqa: S608 - our own column names
+    + ", ".join(f"{column} = ?" for column in rows.OUTCOME_COLUMNS)
+)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.is_dir() or (path.exists() and path.stat().st_size > 0):
+        return _connect(path)
+    # One process at a time makes the file: SQLite does not wait for others while it enters WAL mode.
+    with hold(rows.lock_folder(path), InstanceKey(f"the ledger {path.name}", ""), wait_seconds=BUSY_SECONDS):
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        return _connect(path)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = connect(path, timeout_seconds=BUSY_SECONDS)
+    try:
+        records.prepare(connection)
+        migrate(connection, rows.COMPONENT, rows.migrations())
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _close_lost(connection: sqlite3.Connection, key: InstanceKey) -> None:
+    lost = connection.execute(LIVE_RUNS, (key.job, key.parameters_hash, *LIVE)).fetchall()
+    for run in map(rows.run_of, lost):
+        error, status = owner_gone(run.pid, run.host), closed_as(run.status)
+        (seen_at,) = connection.execute(
+            "SELECT max(seen_at) FROM (SELECT seen_at FROM batchwright_job_executions WHERE id = ? "
+            "UNION ALL SELECT seen_at FROM batchwright_step_executions WHERE run = ?)",
+            (run.id, run.id),
+        ).fetchone()
+        connection.execute(
+            "UPDATE batchwright_step_executions SET status = ?, error = ?, ended_at = seen_at "  # noqa: S608 - our own
+            f"WHERE run = ? AND status IN ({_listed(LIVE)})",
+            (status, error, run.id),
+        )
+        connection.execute(
+            "UPDATE batchwright_job_executions SET status = ?, error = ?, ended_at = ? WHERE id = ? AND status = ?",
+            (status, error, seen_at, run.id, run.status),
+        )
+
+
+def _insert_run(connection: sqlite3.Connection, request: RunRequest) -> int:
+    key, now = request.key, rows.now()
+    connection.execute(
+        "INSERT INTO batchwright_instances (job, parameters_hash, lap, created_at) VALUES (?, ?, 1, ?) "
+        "ON CONFLICT (job, parameters_hash) DO UPDATE SET lap = lap + ?",
+        (key.job, key.parameters_hash, now, int(request.next_lap)),
+    )
+    (lap,) = connection.execute(
+        f"SELECT lap FROM batchwright_instances WHERE {_OF_INSTANCE}",  # noqa: S608 - our own column names
+        (key.job, key.parameters_hash),
+    ).fetchone()
+    return _insert(
+        connection,
+        "batchwright_job_executions",
+        {
+            "job": key.job,
+            "parameters_hash": key.parameters_hash,
+            "lap": lap,
+            "status": Status.STARTING,
+            "started_at": now,
+            **rows.request_values(request),
+            "host": this_host(),
+            "pid": os.getpid(),
+            "error": "",
+            "seen_at": now,
+        },
+    )
+
+
+def _insert_step(
+    connection: sqlite3.Connection, run: int, key: StepKey, counts: Counts, described: tuple[str, str, str]
+) -> int:
+    now = rows.now()
+    source, target, guarantee = map(records.storable, described)
+    values = {
+        "run": run,
+        **dict(zip(("job", "parameters_hash", "lap", "step", "partition"), records.key_values(key), strict=True)),
+        "status": Status.RUNNING,
+        "started_at": now,
+        **dict(zip(rows.COUNT_COLUMNS, rows.count_values(counts), strict=True)),
+        "seconds": 0.0,
+        "peak_memory_bytes": 0,
+        "error": "",
+        "source": source,
+        "target": target,
+        "guarantee": guarantee,
+        "seen_at": now,
+    }
+    return _insert(connection, "batchwright_step_executions", values)
+
+
+def _insert(connection: sqlite3.Connection, table: str, values: dict[str, object]) -> int:
+    made = connection.execute(
+        f"INSERT INTO {table} ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",  # noqa: S608 - our names
+        tuple(values.values()),
+    )
+    return int(made.lastrowid or 0)
+
+
+def _status(connection: sqlite3.Connection, table: str, number: int) -> Status | None:
+    row = connection.execute(f"SELECT status FROM {table} WHERE id = ?", (number,)).fetchone()  # noqa: S608 - our names
+    return None if row is None else Status(row[0])
+
+
+def _refused_step(connection: sqlite3.Connection, number: int, wanted: Status) -> Exception:
+    return refused("step execution", number, _status(connection, "batchwright_step_executions", number), wanted)
+
+
+def _key_of_step(connection: sqlite3.Connection, number: int) -> StepKey:
+    row = connection.execute(
+        "SELECT job, parameters_hash, lap, step, partition FROM batchwright_step_executions WHERE id = ?", (number,)
+    ).fetchone()
+    return StepKey(*row)
+
+
+def _status_in(target: Status) -> str:
+    return f"status IN ({_listed(sorted(sources_of(target)))})"
+
+
+def _listed(statuses: Sequence[Status]) -> str:
+    return ", ".join(f"'{status}'" for status in statuses)

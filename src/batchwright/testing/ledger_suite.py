@@ -1,0 +1,17 @@
+"""The conformance suite of ledgers: what every ledger has to keep, whatever it keeps it in.
+
+The one rule: the suite speaks to the two ports only. Derive from it in a test module of your own:
+
+    class TestMyLedger(LedgerSuite):
+        def ledger(self) -> Ledger: ...
+        def reopened(self, ledger: Ledger) -> Ledger: ...
+        def history(self, ledger: Ledger) -> History: ...
+"""
+
+from batchwright.testing.ledger_suite_history import LedgerHistorySuite
+from batchwright.testing.ledger_suite_records import LedgerRecordsSuite
+from batchwright.testing.ledger_suite_runs import LedgerRunsSuite
+
+
+class LedgerSuite(LedgerRunsSuite, LedgerRecordsSuite, LedgerHistorySuite):
+    """All tests of a ledger and of its history."""
