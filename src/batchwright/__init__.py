@@ -1,1 +1,43 @@
 """Batch processing: kill it anywhere, run it again, every good row is in exactly once."""
+
+from batchwright.job import Job, Step
+from batchwright.launch import ReplayResult, replay, run
+from batchwright.model.drop import DROP, Drop, NonIdentifying, Secret
+from batchwright.model.errors import (
+    AlreadyRunningError,
+    BatchwrightError,
+    ConfigurationError,
+    FailureLimitError,
+    ItemsFailed,
+    JobFailedError,
+)
+from batchwright.model.failure import Failure
+from batchwright.model.policy import Retry, Skip
+from batchwright.model.result import JobResult, StepResult
+from batchwright.model.status import Status
+from batchwright.writers.functions import each
+
+__all__ = [
+    "DROP",
+    "AlreadyRunningError",
+    "BatchwrightError",
+    "ConfigurationError",
+    "Drop",
+    "Failure",
+    "FailureLimitError",
+    "ItemsFailed",
+    "Job",
+    "JobFailedError",
+    "JobResult",
+    "NonIdentifying",
+    "ReplayResult",
+    "Retry",
+    "Secret",
+    "Skip",
+    "Status",
+    "Step",
+    "StepResult",
+    "each",
+    "replay",
+    "run",
+]

@@ -333,3 +333,8 @@ def _check_job(job: Job) -> None:
 def _source_path(function: Callable[..., Job]) -> str:
     code = getattr(inspect.unwrap(function), "__code__", None)
     return str(Path(code.co_filename).resolve()) if code is not None else ""
+
+
+def one_step_job(step: Step[Any, Any]) -> Job:
+    """The job that stands around a single step; it has the step's name."""
+    return Job(step.name, step)

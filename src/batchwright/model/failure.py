@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from batchwright.model.block import Place, Position
 
@@ -56,3 +57,24 @@ class Failure:
     def ordinal(self) -> int:
         """The count of items before this one in its step's input."""
         return self.position.ordinal
+
+
+def failure_document(run: int, failure: Failure) -> dict[str, Any]:
+    """A failure as plain JSON, with the names that the failure file and `failures --format` use."""
+    return {
+        "run": run,
+        "step": failure.step,
+        "ordinal": failure.ordinal,
+        "source": failure.place.source,
+        "line": failure.place.line,
+        "byte": failure.place.byte,
+        "detail": failure.place.detail,
+        "phase": failure.phase.value,
+        "error_type": failure.error_type,
+        "error": failure.error,
+        "attempts": failure.attempts,
+        "at": failure.at.isoformat(),
+        "state": failure.state.value,
+        "payload_kind": failure.payload_kind.value,
+        "payload": failure.payload,
+    }

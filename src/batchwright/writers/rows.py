@@ -18,7 +18,7 @@ from batchwright.model.errors import TargetError
 
 _PLAIN = frozenset({int, str, bytes, type(None), bool})
 
-_CONVERSIONS: tuple[tuple[type, Callable[[Any], Any], str], ...] = (
+_CONVERSIONS: tuple[tuple[Any, Callable[[Any], Any], str], ...] = (
     (datetime, lambda value: value.isoformat(sep=" "), "TEXT"),
     (date, date.isoformat, "TEXT"),
     (time, time.isoformat, "TEXT"),
@@ -29,7 +29,7 @@ _CONVERSIONS: tuple[tuple[type, Callable[[Any], Any], str], ...] = (
     (bool, int, "INTEGER"),
     (int, int, "INTEGER"),
     (float, float, "REAL"),
-    (bytes | bytearray | memoryview, bytes, "BLOB"),  # type: ignore[list-item]  # isinstance takes a union
+    (bytes | bytearray | memoryview, bytes, "BLOB"),
 )
 
 

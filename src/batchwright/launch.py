@@ -1,0 +1,253 @@
+"""Run a job: the composition root, the only place that picks defaults and puts the parts together."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from batchwright.engine.announce import Announcer
+from batchwright.engine.record_failure import describe_error
+from batchwright.engine.replay_failures import Replayed, replay_failures
+from batchwright.engine.run_job import RunOptions, Surroundings, run_job
+from batchwright.engine.run_step import RunContext
+from batchwright.engine.stop import Stop
+from batchwright.job import BoundStep, Job, Step, one_step_job, ordered_steps
+from batchwright.model.errors import DeclarationError, JobFailedError, LedgerError, NotReplayableError, SourceError
+from batchwright.model.execution import RunRequest
+from batchwright.model.failure import Failure, FailureState
+from batchwright.model.policy import parse_limit
+from batchwright.model.result import JobResult
+from batchwright.model.status import Status
+from batchwright.origins import load_function, rebuild
+from batchwright.places import ledger_path, report_failures
+from batchwright.ports import History, Ledger, Observer, Reader, Writer
+from batchwright.readers.iterables import is_one_shot, iterable_reader
+from batchwright.writers.functions import function_writer
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> datetime:
+        """The wall clock, in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """What a replay did: its own run number, and per step how many failures it closed and left open.
+
+    `stale` names steps that follow a replayed one: what they made does not hold the replayed items yet.
+    """
+
+    run: int
+    steps: tuple[Replayed, ...]
+    refused: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+
+    @property
+    def replayed(self) -> int:
+        """Failures closed."""
+        return sum(step.replayed for step in self.steps)
+
+    @property
+    def still_open(self) -> int:
+        """Failures tried and left open."""
+        return sum(step.still_open for step in self.steps)
+
+
+def run(  # noqa: PLR0913 - the public call: everything but the job is optional
+    work: Job | Step[Any, Any],
+    *,
+    ledger: Ledger | str | Path | None = None,
+    observers: Sequence[Observer] = (),
+    check: bool = True,
+    again: bool = False,
+    yes: bool = False,
+    limit: int | None = None,
+    max_failures: int | str | None = None,
+    stop: Stop | None = None,
+) -> JobResult:
+    """Run a job, or a single step, to its end; after a crash or a stop, go on from the last committed chunk.
+
+    A finished job with the same parameters does nothing; `again` begins it anew, and `yes` confirms that rows may be
+    added a second time. `ledger` is a path or a Ledger; by default it is `.batchwright/ledger.db` near the job's source
+    file. `limit` stops each step after so many items, to be gone on with later. `max_failures` replaces the limits of
+    the steps that skip. `stop` lets other threads stop the run at a chunk boundary. One run belongs to one thread.
+
+    Raises JobFailedError, with the result on it, when a step fails (`check=False` returns the result instead), and
+    AlreadyRunningError or another ConfigurationError when nothing could be started.
+    """
+    caller = sys._getframe(1).f_code.co_filename  # noqa: SLF001 - the ledger's place follows the caller's file
+    job = one_step_job(work) if isinstance(work, Step) else work
+    if not isinstance(job, Job):
+        raise DeclarationError(
+            "run takes a Job or a Step", f"got {type(work).__name__}", "write run(Job.of(function, …))"
+        )
+    if limit is not None and limit < 1:
+        raise DeclarationError("limit must be at least 1", f"got {limit}")
+    parse_limit(max_failures)
+    source = job.origin.path if job.origin and job.origin.path else caller
+    kept, close = open_ledger(ledger, Path(source))
+    announcer = Announcer(observers)
+    try:
+        around = Surroundings(
+            ledger=kept,
+            clock=SystemClock(),
+            stop=stop or Stop(),
+            announcer=announcer,
+            failures=lambda run: _failures_of(kept, run),
+            report=lambda run: report_failures(_address_of(kept), run, job.name, _failures_of(kept, run)),
+        )
+        options = RunOptions(again, yes, limit, max_failures)
+        result, error = run_job(job, bind(job, durable=kept.durable), options, around)
+    finally:
+        announcer.close()
+        if close:
+            kept.close()
+    if check and result.status is Status.FAILED:
+        raise JobFailedError(result, error) from error
+    return result
+
+
+def replay(
+    run: int, *, ledger: Ledger | str | Path | None = None, step: str | None = None, job: Job | None = None
+) -> ReplayResult:
+    """Give the open failures of a run to their steps again, each item once, into transactional targets.
+
+    The job is rebuilt from where it came from; one that was built by hand has to be given. Raises NotReplayableError
+    where that cannot be, or where no step's target is transactional.
+    """
+    kept, close = open_ledger(ledger, None)
+    try:
+        with closing(open_history(kept)) as history:
+            return _replay(run, kept, history, step, job)
+    finally:
+        if close:
+            kept.close()
+
+
+def bind(job: Job, *, durable: bool) -> dict[str, BoundStep]:
+    """Each step with its source and target behind the ports, in listed order.
+
+    Raises SourceError for an iterator that can be read only once, under a ledger that is durable.
+    """
+    return {step.name: BoundStep(step, _reader(step, durable=durable), _writer(step)) for step in job.steps}
+
+
+def open_ledger(given: Ledger | str | Path | None, source_file: Path | None) -> tuple[Ledger, bool]:
+    """The ledger to use, and whether it is ours to close. Raises LedgerError if it cannot be opened."""
+    if given is not None and not isinstance(given, str | Path):
+        return given, False
+    from batchwright.ledgers.sqlite import SqliteLedger
+
+    return SqliteLedger(ledger_path(source_file, given)), True
+
+
+def open_history(ledger: Ledger | str | Path) -> History:
+    """The readers' side of a ledger. Raises LedgerError if there is none."""
+    if not isinstance(ledger, str | Path) and not ledger.durable:
+        return cast("History", ledger)
+    from batchwright.ledgers.sqlite_history import SqliteHistory
+
+    if isinstance(ledger, str | Path):
+        return SqliteHistory(ledger_path(None, ledger))
+    return SqliteHistory(ledger.address)
+
+
+def _reader(step: Step[Any, Any], *, durable: bool) -> Reader[Any]:
+    if isinstance(step.read, Reader):
+        return step.read
+    if durable and is_one_shot(step.read):
+        raise SourceError(
+            f"step '{step.name}': read is an iterator that can be read only once",
+            f"got {type(step.read).__name__}; after a crash nothing could be read again",
+            "pass the function that makes it, as in read=rows instead of read=rows()",
+        )
+    return iterable_reader(step.read, step.chunk_size, one_shot=not durable)
+
+
+def _writer(step: Step[Any, Any]) -> Writer[Any]:
+    return step.write if isinstance(step.write, Writer) else function_writer(step.write)
+
+
+def _failures_of(ledger: Ledger, run: int) -> Iterator[Failure]:
+    with closing(open_history(ledger)) as history:
+        yield from history.failures(run)
+
+
+def _address_of(ledger: Ledger) -> Path | None:
+    return Path(ledger.address) if ledger.durable else None
+
+
+def _replay(run: int, ledger: Ledger, history: History, only: str | None, given: Job | None) -> ReplayResult:
+    execution = history.run(run)
+    if execution is None:
+        raise LedgerError(f"there is no run {run} in {ledger.address}", "", "see batchwright status")
+    job = given or rebuild(execution)
+    names = [step.name for step in ordered_steps(job)]
+    if only is not None and only not in names:
+        raise NotReplayableError(f"job '{job.name}' has no step '{only}'", f"its steps are {', '.join(names)}")
+    waiting = {f.step for f in history.failures(run, step=only, open_only=True) if f.state is FailureState.OPEN}
+    bound = bind(job, durable=ledger.durable)
+    with ledger.own(execution.key):
+        request = RunRequest(execution.key, execution.parameters, tuple(names), execution.origin, "replay")
+        begun = ledger.begin_run(request)
+        ledger.move_run(begun.id, Status.RUNNING)
+        announcer = Announcer(())
+        context = RunContext(
+            begun.id, execution.key, execution.lap, ledger, SystemClock(), Stop(), announcer, job.secrets
+        )
+        done, refused = [], []
+        try:
+            for name in names:
+                if name in waiting:
+                    try:
+                        done.append(replay_failures(bound[name], context))
+                    except NotReplayableError as error:
+                        refused.append(str(error))
+        except BaseException as error:
+            ledger.move_run(begun.id, Status.FAILED, describe_error(error, job.secrets))
+            raise
+        still_open = sum(step.still_open for step in done)
+        ledger.move_run(begun.id, Status.COMPLETED_WITH_FAILURES if still_open or refused else Status.COMPLETED)
+    if refused and not done:
+        raise NotReplayableError(refused[0])
+    changed = [step.step for step in done if step.replayed]
+    return ReplayResult(begun.id, tuple(done), tuple(refused), _followers(job, changed))
+
+
+def _followers(job: Job, changed: Sequence[str]) -> tuple[str, ...]:
+    """The steps that come after these, directly or not."""
+    before, reached = job.predecessors(), set(changed)
+    for step in ordered_steps(job):
+        if reached.intersection(before[step.name]):
+            reached.add(step.name)
+    return tuple(step.name for step in job.steps if step.name in reached and step.name not in changed)
+
+
+__all__ = [
+    "ReplayResult",
+    "Stop",
+    "SystemClock",
+    "bind",
+    "ledger_path",
+    "load_function",
+    "open_history",
+    "open_ledger",
+    "rebuild",
+    "replay",
+    "run",
+]

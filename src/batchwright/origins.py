@@ -1,0 +1,107 @@
+"""Where a job comes from: load its function from a file, and build it again from what the ledger stored."""
+
+import difflib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast, get_type_hints
+
+from batchwright.job import Job
+from batchwright.model.errors import BatchwrightError, NotReplayableError, OriginError
+from batchwright.model.execution import JobExecution
+
+
+def load_function(spec: str) -> Callable[..., Job]:
+    """The job function that `path/to/file.py:function` names; without a name, the only one that returns a Job.
+
+    The file is run as a module of its own, with its folder on the import path. Raises OriginError.
+    """
+    path, _, name = spec.partition(":") if ".py:" in spec else (spec, "", "")
+    file = Path(path)
+    if not file.is_file():
+        near = difflib.get_close_matches(file.name, [found.name for found in file.parent.glob("*.py")], 1)
+        raise OriginError(
+            f"there is no file {path}",
+            f"looked in {file.absolute().parent}",
+            f"did you mean {file.parent / near[0]}?" if near else "write path/to/file.py:function",
+        )
+    module = _run_file(file)
+    functions = {name: member for name, member in vars(module).items() if _is_job_function(member, module)}
+    if not name:
+        if len(functions) == 1:
+            return cast("Callable[..., Job]", next(iter(functions.values())))
+        found = ", ".join(functions) or "none"
+        raise OriginError(f"{path} does not hold exactly one job function", f"found {found}", f"write {path}:function")
+    function: Any = getattr(module, name, None)
+    if function is None:
+        near = difflib.get_close_matches(name, functions, 1)
+        raise OriginError(
+            f"there is no function '{name}' in {path}",
+            f"its job functions are {', '.join(functions) or 'none'}",
+            f"did you mean {path}:{near[0]}?" if near else "",
+        )
+    if not callable(function):
+        raise OriginError(f"'{name}' in {path} is not a function", f"it is a {type(function).__name__}")
+    return cast("Callable[..., Job]", function)
+
+
+def rebuild(execution: JobExecution) -> Job:
+    """The job of an execution, from its origin and stored parameters.
+
+    Raises NotReplayableError for a job that was built by hand, and OriginError if its file is gone.
+    """
+    if execution.origin is None or not execution.origin.path:
+        raise NotReplayableError(
+            f"run {execution.id} has no job function to build it from again",
+            "it was started with run(Job(…)) or run(Step(…))",
+            f"in Python: batchwright.replay({execution.id}, job=…)",
+        )
+    function = load_function(str(execution.origin))
+    return Job.of(function, **dict(execution.parameters))
+
+
+def _run_file(file: Path) -> ModuleType:
+    path = file.resolve()
+    name = path.stem
+    loaded = sys.modules.get(name)
+    if loaded is not None and getattr(loaded, "__file__", None) == str(path):
+        return loaded
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise OriginError(f"{file} cannot be loaded", "it is not a Python file", "name a file that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    folder = str(path.parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        spec.loader.exec_module(module)
+    except BatchwrightError:
+        del sys.modules[name]
+        raise
+    except Exception as error:
+        del sys.modules[name]
+        place = f" (line {error.lineno})" if isinstance(error, SyntaxError) else _place_in(error, path)
+        raise OriginError(f"{file} cannot be loaded", f"{type(error).__name__}: {error}{place}", "mend it") from error
+    return module
+
+
+def _place_in(error: BaseException, path: Path) -> str:
+    line, trace = "", error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = f" (line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return line
+
+
+def _is_job_function(member: Any, module: ModuleType) -> bool:
+    if not inspect.isfunction(member) or member.__module__ != module.__name__:
+        return False
+    try:
+        return get_type_hints(member).get("return") is Job
+    except (NameError, TypeError):
+        return False

@@ -1,0 +1,185 @@
+"""Rows of a SQLite query, by keyset: each page begins behind the last key, so that restart goes straight there.
+
+The one rule: no OFFSET. A key that is not unique or is NULL would lose rows at the edge of a page; it is refused.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from batchwright.databases import sqlite
+from batchwright.databases.sqlite import quoted
+from batchwright.model.block import Block, Place, Position
+from batchwright.model.errors import DeclarationError, SourceError
+from batchwright.ports import Reader
+
+PAGE_ROWS = 1_000
+
+Parameters = Mapping[str, Any] | Sequence[Any]
+
+
+def query(
+    database: str,
+    sql: str,
+    parameters: Parameters = (),
+    *,
+    key: str | Sequence[str] | None = None,
+    page_rows: int = PAGE_ROWS,
+) -> Reader[dict[str, Any]]:
+    """The rows of a query as dicts, ordered by `key`: columns of its result that are unique together and never NULL.
+
+    `database` is `sqlite:///file.db`. Rows are read page by page, each in a short transaction of its own. Without
+    `key` the query runs as it is, and after a crash runs again and passes over the rows that are done: give it an
+    ORDER BY.
+    """
+    keys = () if key is None else (key,) if isinstance(key, str) else tuple(key)
+    if key is not None and not (keys and all(isinstance(name, str) and name for name in keys)):
+        raise DeclarationError("query: key must name one or more columns", f"got {key!r}", 'write key="id"')
+    if page_rows < 1:
+        raise DeclarationError("query: page_rows must be at least 1", f"got {page_rows}")
+    if not isinstance(parameters, Mapping | Sequence) or isinstance(parameters, str):
+        raise DeclarationError("query: parameters must be a dict or a sequence", f"got {parameters!r}")
+    return Query(database, sql.strip().rstrip(";"), _frozen(parameters), keys, page_rows)
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query of a SQLite database as the source of a step."""
+
+    database: str
+    sql: str
+    parameters: tuple[tuple[str, Any], ...] | tuple[Any, ...]
+    key: tuple[str, ...]
+    page_rows: int = PAGE_ROWS
+
+    def __post_init__(self) -> None:
+        """Refuse an address that is none."""
+        sqlite.database_path(self.database)
+
+    @property
+    def address(self) -> str:
+        """The database's absolute address and a digest of the query."""
+        digest = hashlib.sha256(" ".join(self.sql.split()).encode()).hexdigest()[:8]
+        path = sqlite.database_path(self.database).absolute()
+        return f"{sqlite.SCHEME}{path} query {digest} by {', '.join(self.key) or 'no key'}"
+
+    @property
+    def seeks(self) -> bool:
+        """Whether a restart goes straight to its place: with a key."""
+        return bool(self.key)
+
+    def check(self) -> None:
+        """Raise SourceError for a missing database, a statement that is no query, or an unknown key column."""
+        path = sqlite.database_path(self.database)
+        if not path.exists():
+            raise SourceError(f"there is no database {path}", "no such file", "check the path")
+        with closing(self._connect()) as connection:
+            try:
+                cursor = connection.execute(f"SELECT * FROM ({self.sql}) LIMIT 0", self._bound(()))  # noqa: S608
+            except sqlite3.Error as error:
+                raise SourceError(f"the query on {path} does not run", str(error), "mend the SQL") from error
+            columns = [column[0] for column in cursor.description]
+        for name in self.key:
+            if name not in columns:
+                raise SourceError(
+                    f"the query on {path} has no column '{name}' for its key",
+                    f"its columns are {', '.join(columns)}",
+                    "change key=, or select it",
+                )
+
+    def read(self, after: Position | None) -> Iterator[Block[dict[str, Any]]]:
+        """Pages from the key in the anchor on."""
+        anchor = after.anchor if after else None
+        with closing(self._connect()) as connection:
+            yield from self._pages(connection, anchor) if self.key else self._stream(connection, anchor or 0)
+
+    def place(self, position: Position) -> Place:
+        """The database and the row's key."""
+        source = str(sqlite.database_path(self.database))
+        if self.key:
+            with closing(self._connect()) as connection:
+                rows = self._page(connection, position.anchor, position.offset + 1)
+            if len(rows) > position.offset:
+                row = rows[position.offset]
+                return Place(source, detail=" ".join(f"{name}={row[name]!r}" for name in self.key))
+        return Place(source, detail=f"row {position.ordinal + 1}")
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite.connect_read_only(sqlite.database_path(self.database))
+
+    def _pages(self, connection: sqlite3.Connection, anchor: Any) -> Iterator[Block[dict[str, Any]]]:
+        while True:
+            # One row more than the page, to see whether the key at its edge is unique.
+            rows = self._page(connection, anchor, self.page_rows + 1)
+            self._check_keys(rows)
+            page = rows[: self.page_rows]
+            if not page:
+                return
+            last = [page[-1][name] for name in self.key]
+            yield Block(page, anchor, last)
+            if len(rows) <= self.page_rows:
+                return
+            anchor = last
+
+    def _stream(self, connection: sqlite3.Connection, done: int) -> Iterator[Block[dict[str, Any]]]:
+        cursor = connection.execute(self.sql, self._bound(()))
+        names = [column[0] for column in cursor.description]
+        passed = 0
+        while passed < done:
+            rows = cursor.fetchmany(min(self.page_rows, done - passed))
+            if not rows:
+                return
+            passed += len(rows)
+        while rows := cursor.fetchmany(self.page_rows):
+            yield Block([dict(zip(names, row, strict=True)) for row in rows], done, done + len(rows))
+            done += len(rows)
+
+    def _page(self, connection: sqlite3.Connection, anchor: Any, rows: int) -> list[dict[str, Any]]:
+        # BINARY everywhere: a column's own collation may call two keys equal that Python tells apart.
+        ordered = ", ".join(f"{quoted(name)} COLLATE BINARY" for name in self.key)
+        behind = ", ".join("?" if self._positional else f":batchwright_key_{index}" for index in range(len(self.key)))
+        where = "" if anchor is None else f"WHERE ({ordered}) > ({behind})"
+        statement = f"SELECT * FROM ({self.sql}) {where} ORDER BY {ordered} LIMIT {int(rows)}"  # noqa: S608 - quoted
+        cursor = connection.execute(statement, self._bound(anchor or ()))
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def _check_keys(self, rows: Sequence[dict[str, Any]]) -> None:
+        keys = [tuple(row[name] for name in self.key) for row in rows]
+        words = ", ".join(self.key)
+        if any(None in key for key in keys):
+            raise SourceError(
+                f"the key {words} of a query is NULL in some row", self.address, "choose a key that is never NULL"
+            )
+        for before, key in pairwise(keys):
+            if before == key:
+                raise SourceError(
+                    f"the key {words} of a query is not unique",
+                    f"two rows have {', '.join(map(repr, key))}; rows would be lost at the edge of a page",
+                    "add columns to key= until it is unique",
+                )
+
+    @property
+    def _positional(self) -> bool:
+        return not (self.parameters and isinstance(self.parameters[0], _Named))
+
+    def _bound(self, anchor: Sequence[Any]) -> Any:
+        if self._positional:
+            return (*self.parameters, *anchor)
+        return {**dict(self.parameters), **{f"batchwright_key_{index}": value for index, value in enumerate(anchor)}}
+
+
+class _Named(tuple[str, Any]):
+    """A parameter by name."""
+
+    __slots__ = ()
+
+
+def _frozen(parameters: Parameters) -> tuple[Any, ...]:
+    if isinstance(parameters, Mapping):
+        return tuple(_Named(entry) for entry in parameters.items())
+    return tuple(parameters)
