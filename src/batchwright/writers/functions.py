@@ -18,9 +18,6 @@ from batchwright.ports import Scope, Sink, Writer
 Out = TypeVar("Out")
 Out_contra = TypeVar("Out_contra", contravariant=True)
 
-Attempt = Callable[[Callable[[Any], Any], Any], Any]
-"""Calls a function with an output, as often as a retry policy wants."""
-
 
 def function_writer(function: Callable[[list[Out]], object]) -> Writer[Out]:
     """A writer that gives each chunk of outputs to a function. At least once.
@@ -35,8 +32,8 @@ def function_writer(function: Callable[[list[Out]], object]) -> Writer[Out]:
 def each(function: Callable[[Out], object]) -> Writer[Out]:
     """A writer that calls a function once for every output. At least once; within a chunk nothing is called twice.
 
-    An output whose call raises is that item's failure, after the retries of the step; the others of the chunk are still
-    called. Raises DeclarationError for async functions and generators, whose call does nothing by itself.
+    An output whose call raises is tried again as the step's `retry` allows; then it is that item's failure. Raises
+    DeclarationError for async functions and generators, whose call does nothing by itself.
     """
     _check_function("each", function)
     return Each(function)
@@ -116,31 +113,23 @@ class FunctionSink(Generic[Out_contra]):
 
 
 class EachSink(FunctionSink[Out_contra]):
-    """Calls a function output by output."""
-
-    def __init__(self, scope: Scope, function: Callable[[Any], object]) -> None:
-        """Call nothing yet."""
-        super().__init__(scope, function)
-        self._attempt: Attempt = _once
-
-    def retrying(self, attempt: Attempt) -> None:
-        """From now on make each call through `attempt(function, output)`, which may call it several times."""
-        self._attempt = attempt
+    """Calls a function output by output, and stops at the first call that raises."""
 
     def write(self, outputs: Sequence[Out_contra]) -> None:
-        """Call the function with every output; raise ItemsFailed for those whose call raised."""
-        errors: dict[int, BaseException] = {}
+        """Call the function with one output after another.
+
+        Raises ItemsFailed for the first whose call raises. It says how many outputs were attempted, so that the caller
+        can go on behind it without calling anything twice.
+        """
+        function: Callable[[Any], object] = self._function
         for index, output in enumerate(outputs):
             try:
-                self._attempt(self._function, output)
-            except Exception as error:  # noqa: BLE001 - named in ItemsFailed; the caller decides
-                errors[index] = error
-        if errors:
-            raise ItemsFailed(errors)
-
-
-def _once(function: Callable[[Any], Any], output: Any) -> Any:
-    return function(output)
+                function(output)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                # A user's SystemExit is an item's failure too.
+                raise ItemsFailed({index: error}, attempted=index + 1) from error
 
 
 def _check_function(name: str, function: object) -> None:

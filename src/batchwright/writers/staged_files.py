@@ -121,11 +121,18 @@ class StagedSink(Generic[Out_contra]):
         self._failures.extend(failures)
         self._volatile = checkpoint
         if self._scope.clock.monotonic() - self._durable_at >= self._scope.checkpoint_seconds:
-            self._make_durable()
+            self.flush()
 
     def rollback(self) -> None:
         """Forget the outputs since the last commit."""
         self._encoder.drop()
+
+    def flush(self) -> None:
+        """Make all commits so far durable."""
+        if self._volatile is not None:
+            self._stage.sync()
+            reach("K14")
+            self._save(self._volatile, self._state())
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """Publish: prepared (size and SHA-256 are stored), renamed over the target, published. Goes on where it was."""
@@ -156,7 +163,7 @@ class StagedSink(Generic[Out_contra]):
         if self._phase == WRITING and not self._stage.poisoned:
             # Whatever fails here loses nothing: what is not durable is done again by the next run.
             with contextlib.suppress(Exception):
-                self._make_durable()
+                self.flush()
         self._begun = False
         self._stage.close()
 
@@ -252,12 +259,6 @@ class StagedSink(Generic[Out_contra]):
         self._stage.append(data, self._length)
         self._length += len(data)
         self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
-
-    def _make_durable(self) -> None:
-        if self._volatile is not None:
-            self._stage.sync()
-            reach("K14")
-            self._save(self._volatile, self._state())
 
     def _state(self) -> dict[str, Any]:
         return {
