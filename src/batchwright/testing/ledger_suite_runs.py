@@ -179,17 +179,16 @@ class LedgerRunsSuite(LedgerUnderTest):
 
     def test_of_many_threads_one_owns(self) -> None:
         """Threads of one process exclude each other."""
-        ledger, won, lost, held = self.ledger(), list[int](), list[int](), threading.Event()
+        ledger, won, lost, all_have_tried = self.ledger(), list[int](), list[int](), threading.Barrier(4, timeout=30)
 
         def start(number: int) -> None:
             try:
                 with self.reopened(ledger).own(KEY):
                     won.append(number)
-                    held.wait(10)
+                    all_have_tried.wait()
             except AlreadyRunningError:
                 lost.append(number)
-                if len(lost) == 3:
-                    held.set()
+                all_have_tried.wait()
 
         threads = [threading.Thread(target=start, args=(number,)) for number in range(4)]
         for thread in threads:
