@@ -1,7 +1,7 @@
 """Batch processing: kill it anywhere, run it again, every good row is in exactly once."""
 
 from batchwright.job import Job, Step
-from batchwright.launch import ReplayResult, replay, run
+from batchwright.launch import ReplayResult, Stop, replay, run
 from batchwright.model.drop import DROP, Drop, NonIdentifying, Secret
 from batchwright.model.errors import (
     AlreadyRunningError,
@@ -37,6 +37,7 @@ __all__ = [
     "Status",
     "Step",
     "StepResult",
+    "Stop",
     "each",
     "replay",
     "run",

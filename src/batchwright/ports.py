@@ -173,10 +173,14 @@ class Flushes(Protocol):
 
 @runtime_checkable
 class Settles(Protocol):
-    """A sink that can write replayed items and close their failures in one transaction."""
+    """A sink of a transactional target, which keeps checkpoint and failures beside the data for any ledger to find."""
 
     def settle(self, ordinals: Sequence[int]) -> None:
         """Commit what was written together with marking the failures at these ordinals as replayed."""
+        ...
+
+    def last_lap(self) -> int:
+        """The highest lap of this step that the target has a checkpoint of, by whatever ledger; 0 if none."""
         ...
 
 

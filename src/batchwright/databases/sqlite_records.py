@@ -75,6 +75,15 @@ def get_checkpoint(connection: sqlite3.Connection, key: StepKey) -> Checkpoint |
     return Checkpoint(Position(ordinal, decode(anchor), offset), Counts(*counts), decode(state), bool(finished))
 
 
+def last_lap(connection: sqlite3.Connection, key: StepKey) -> int:
+    """The highest lap with a checkpoint of this step; 0 if there is none."""
+    (lap,) = connection.execute(
+        "SELECT MAX(lap) FROM batchwright_checkpoints WHERE job = ? AND parameters_hash = ? AND step = ?",
+        (key.job, key.parameters_hash, key.step),
+    ).fetchone()
+    return int(lap or 0)
+
+
 def put_checkpoint(connection: sqlite3.Connection, key: StepKey, checkpoint: Checkpoint) -> None:
     """Store a checkpoint, whatever stood there."""
     connection.execute(_REPLACE_CHECKPOINT, (*key_values(key), *_checkpoint_values(checkpoint)))

@@ -173,7 +173,8 @@ def _commit(target: OpenTarget, processed: Processed, outputs: int) -> BaseExcep
     checkpoint = _checkpoint_after(target, processed, outputs)
     counts = checkpoint.counts
     if target.limit is not None and target.limit.exceeded(counts.failed, counts.read):
-        raise FailureLimitError(target.step, counts.failed, counts.read, target.limit.limit)
+        last = processed.failed[max(processed.failed)].error if processed.failed else None
+        raise FailureLimitError(target.step, counts.failed, counts.read, target.limit.limit) from last
     failures = [target.recorder.record(chunk, index, processed.failed[index]) for index in sorted(processed.failed)]
     target.sink.commit(checkpoint, failures)
     reach("K13")

@@ -3,14 +3,15 @@
 The one rule: the target's word goes before the ledger's; where they cannot both be true, a person decides.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 
 from batchwright.job import BoundStep
-from batchwright.model.checkpoint import Checkpoint, StepKey
+from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
 from batchwright.model.errors import GroundChangedError
 from batchwright.model.execution import StepExecution
 from batchwright.model.failure import Failure
-from batchwright.ports import Ledger, Settles, Sink
+from batchwright.ports import Clock, Ledger, Scope, Settles, Sink
 
 BEGIN_AGAIN = "begin again with --again (run(…, again=True) in Python)"
 
@@ -38,6 +39,25 @@ def failures_behind(key: StepKey, checkpoint: Checkpoint, sink: Sink[object], le
     return iter(())
 
 
+def lap_in_targets(bound: Mapping[str, BoundStep], key: InstanceKey, ledger: Ledger, clock: Clock) -> tuple[int, bool]:
+    """The highest lap that transactional targets know, and whether it is finished in all of them.
+
+    A ledger that is new, or was lost, or is one of several, must not take a lap for new that its targets have seen.
+    """
+    laps: dict[str, int] = {}
+    for name, step in bound.items():
+        with closing(step.writer.open(Scope(_step_key(key, 1, name), ledger, clock))) as sink:
+            if isinstance(sink, Settles):
+                laps[name] = sink.last_lap()
+    highest = max(laps.values(), default=0)
+    finished = True
+    for name in laps:
+        with closing(bound[name].writer.open(Scope(_step_key(key, highest, name), ledger, clock))) as sink:
+            checkpoint = sink.recall() if highest else None
+            finished = finished and checkpoint is not None and checkpoint.finished
+    return highest, finished
+
+
 def require_finished(bound: BoundStep, key: StepKey, sink: Sink[object]) -> Checkpoint:
     """The finished mark of a step that the ledger calls complete. Raises GroundChangedError if its target lacks it."""
     checkpoint = sink.recall()
@@ -48,6 +68,10 @@ def require_finished(bound: BoundStep, key: StepKey, sink: Sink[object]) -> Chec
             f"restore the target, or {BEGIN_AGAIN}",
         )
     return checkpoint
+
+
+def _step_key(key: InstanceKey, lap: int, step: str) -> StepKey:
+    return StepKey(key.job, key.parameters_hash, lap, step)
 
 
 def _same_addresses(bound: BoundStep, last: StepExecution) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from batchwright.engine.announce import Announcer
 from batchwright.engine.record_failure import describe_error
-from batchwright.engine.restart import BEGIN_AGAIN, require_finished
+from batchwright.engine.restart import BEGIN_AGAIN, lap_in_targets, require_finished
 from batchwright.engine.run_step import RunContext, run_step
 from batchwright.engine.stop import Stop
 from batchwright.job import BoundStep, Job, ordered_steps
@@ -65,7 +65,10 @@ def run_job(
         if last is not None and options.again and not options.confirmed:
             _require_confirmation(bound, _context(job, last, options, around))
         steps = tuple(step.name for step in ordered_steps(job))
-        execution = ledger.begin_run(RunRequest(job.key, job.parameters, steps, job.origin, next_lap=next_lap))
+        least = _least_lap(job, bound, around, begins=options.again or last is not None) if next_lap else 1
+        execution = ledger.begin_run(
+            RunRequest(job.key, job.parameters, steps, job.origin, next_lap=next_lap, at_least_lap=least)
+        )
         resumed = last is not None and not next_lap
         return _execute(job, bound, _context(job, execution, options, around), around, resumed=resumed)
 
@@ -81,6 +84,18 @@ def _opens_next_lap(job: Job, last: JobExecution | None, options: RunOptions) ->
             f"clean up what is left and {BEGIN_AGAIN}",
         )
     return last.status.complete and not job.identifiable
+
+
+def _least_lap(job: Job, bound: Mapping[str, BoundStep], around: Surroundings, *, begins: bool) -> int:
+    """The lap to open, by the targets' word: what they have seen finished is not taken for new.
+
+    Where the ledger knows nothing of the work, it is gone on with, or found complete, in the lap that the targets know;
+    a job that begins anew each time begins behind a finished one.
+    """
+    highest, finished = lap_in_targets(bound, job.key, around.ledger, around.clock)
+    if begins or (finished and not job.identifiable):
+        return highest + 1
+    return max(1, highest)
 
 
 def _context(job: Job, execution: JobExecution, options: RunOptions, around: Surroundings) -> RunContext:

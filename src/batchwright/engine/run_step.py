@@ -9,7 +9,7 @@ The states of a step, and what holds in each when the process dies:
 
 import resource
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -177,8 +177,8 @@ def _run_chunks(running: _Running, target: OpenTarget, *, resumed: bool) -> Base
     """Read, process and commit until the input ends (None) or something ends the step (its error)."""
     step, stop, limit = running.bound.step, running.context.stop, running.context.limit
     after = running.checkpoint.position if resumed else None
-    with processor_for(step.process) as processor:
-        for read in _chunks(running, target, after):
+    with processor_for(step.process) as processor, closing(_chunks(running, target, after)) as chunks:
+        for read in chunks:
             chunk = read
             if limit is not None and len(chunk) > limit:
                 chunk = chunk.part(0, chunk.cut_at(limit) or len(chunk))
@@ -199,7 +199,7 @@ def _run_chunks(running: _Running, target: OpenTarget, *, resumed: bool) -> Base
     return None
 
 
-def _chunks(running: _Running, target: OpenTarget, after: Position | None) -> Iterator[Chunk]:
+def _chunks(running: _Running, target: OpenTarget, after: Position | None) -> Generator[Chunk, None, None]:
     """The chunks of the input; a reader that raises is opened again at the last position, as `retry` allows."""
     step, tries = running.bound.step, 0
     reach("K3")

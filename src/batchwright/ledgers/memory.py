@@ -56,7 +56,8 @@ class MemoryLedger:
             raise not_owned(key.job)
         parameters = decode(encode(dict(request.parameters)))
         self._close_lost(key)
-        self._laps[key] = self._laps[key] + request.next_lap if key in self._laps else 1
+        lap = self._laps[key] + request.next_lap if key in self._laps else 1
+        self._laps[key] = max(lap, request.at_least_lap)
         run = JobExecution(
             id=len(self._runs) + 1,
             key=key,

@@ -265,9 +265,9 @@ def _close_lost(connection: sqlite3.Connection, key: InstanceKey) -> None:
 def _insert_run(connection: sqlite3.Connection, request: RunRequest) -> int:
     key, now = request.key, rows.now()
     connection.execute(
-        "INSERT INTO batchwright_instances (job, parameters_hash, lap, created_at) VALUES (?, ?, 1, ?) "
-        "ON CONFLICT (job, parameters_hash) DO UPDATE SET lap = lap + ?",
-        (key.job, key.parameters_hash, now, int(request.next_lap)),
+        "INSERT INTO batchwright_instances (job, parameters_hash, lap, created_at) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (job, parameters_hash) DO UPDATE SET lap = MAX(lap + ?, excluded.lap)",
+        (key.job, key.parameters_hash, request.at_least_lap, now, int(request.next_lap)),
     )
     (lap,) = connection.execute(
         f"SELECT lap FROM batchwright_instances WHERE {_OF_INSTANCE}",  # noqa: S608 - our own column names

@@ -27,7 +27,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What the engine tells the ledger when it begins an execution."""
+    """What the engine tells the ledger when it begins an execution.
+
+    `at_least_lap` is for laps that the targets know and this ledger does not.
+    """
 
     key: InstanceKey
     parameters: Mapping[str, Any]
@@ -35,6 +38,7 @@ class RunRequest:
     origin: Origin | None = None
     kind: str = "run"
     next_lap: bool = False
+    at_least_lap: int = 1
 
 
 @dataclass(frozen=True, slots=True)

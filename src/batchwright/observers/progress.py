@@ -108,6 +108,7 @@ class Progress:
         track = self._tracks.get(event.step)
         if track is not None and self._is_live:
             track.end = words
+            track.fraction = 1.0 if event.status.complete else track.fraction or 0.0
         else:
             self._say(f"{printable(event.step)}: {words}")
 
@@ -146,9 +147,15 @@ class Progress:
         now, memory = self._monotonic(), self._memory.used()
         table = Table.grid(padding=(0, 1))
         for track in list(self._tracks.values())[-LINES_SHOWN:]:
-            done = 1.0 if track.end else track.fraction
             bar = ProgressBar(
-                total=1.0, completed=done or 0.0, width=20, pulse=done is None, animation_time=now - track.began
+                total=1.0,
+                completed=track.fraction or 0.0,
+                width=20,
+                pulse=track.fraction is None,
+                animation_time=now - track.began,
+                style="bright_black",
+                complete_style="cyan",
+                finished_style="green",
             )
             facts = Text(track.end or track.facts(now, memory), overflow="ellipsis", no_wrap=True)
             table.add_row(Text(printable(track.name)), bar, facts)

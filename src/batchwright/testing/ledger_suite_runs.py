@@ -58,6 +58,12 @@ class LedgerRunsSuite(LedgerUnderTest):
         laps = [run_to(ledger, Status.COMPLETED, next_lap=again).lap for again in (True, False, True, True, False)]
         assert laps == [1, 1, 2, 3, 3]
 
+    def test_a_lap_that_the_targets_know_is_not_opened_again(self) -> None:
+        """Another ledger, or a lost one, may have been further."""
+        ledger = self.ledger()
+        laps = [run_to(ledger, Status.COMPLETED, next_lap=True, at_least_lap=least).lap for least in (4, 1, 9, 2)]
+        assert laps == [4, 5, 9, 10]
+
     def test_instances_have_laps_of_their_own(self) -> None:
         """Other parameters are other work."""
         ledger = self.ledger()

@@ -125,6 +125,13 @@ class SqlSink:
                 self._checkpoint = sqlite_records.get_checkpoint(connection, self._key)
         return self._checkpoint
 
+    def last_lap(self) -> int:
+        """The highest lap of this step in the target."""
+        if not self._path.exists() or self._path.stat().st_size == 0:
+            return 0
+        connection = self._open()
+        return sqlite_records.last_lap(connection, self._key) if sqlite_records.prepared(connection) else 0
+
     def write(self, outputs: Sequence[Row]) -> None:
         """Write rows, several a statement. Those refused are undone one by one and named in ItemsFailed."""
         self._committing = False
