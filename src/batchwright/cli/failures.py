@@ -1,0 +1,175 @@
+"""`batchwright failures`: what failed in a run, grouped by cause first, then row by row."""
+
+import csv
+import io
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from batchwright.cli.documents import document, group_document
+from batchwright.cli.histories import OpenedHistory, opened_history
+from batchwright.cli.next_commands import command, failure_commands
+from batchwright.cli.shared_options import json_option, ledger_option, run_argument
+from batchwright.cli.streams import is_terminal, json_text, say, write_json, write_line
+from batchwright.cli.tables import write_table
+from batchwright.model.execution import FailureGroup, JobExecution
+from batchwright.model.failure import Failure, failure_document
+from batchwright.observers.plain_text import printable
+
+COLUMNS = (
+    "run",
+    "step",
+    "ordinal",
+    "source",
+    "line",
+    "byte",
+    "detail",
+    "phase",
+    "error_type",
+    "error",
+    "attempts",
+    "at",
+    "state",
+    "payload_kind",
+    "payload",
+)
+ROWS_A_TABLE = 1_000
+
+_FORMULA = re.compile(r"[=+\-@\t\r\n]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+@click.command("failures")
+@run_argument(required=False)
+@click.option("--all", "rows", is_flag=True, help="Every failure, not only the causes.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "jsonl", "csv"]),
+    help="Every failure in this form.",
+)
+@click.option("--step", metavar="NAME", help="Only failures of this step.")
+@click.option("--open", "open_only", is_flag=True, help="Only failures that were not replayed yet.")
+@json_option
+@ledger_option
+def failures_command(
+    *,
+    run: int | None,
+    rows: bool,
+    form: str | None,
+    step: str | None,
+    open_only: bool,
+    as_json: bool,
+    ledger: Path | None,
+) -> None:
+    """Show what failed in a run, by default the latest: grouped by cause, or with --all or --format row by row."""
+    with opened_history(ledger) as opened:
+        execution = opened.execution(run)
+        if form is not None or rows:
+            failures = opened.history.failures(execution.id, step=step, open_only=open_only)
+            _write_rows(form or ("json" if as_json else "table"), execution.id, failures)
+            return
+        groups = _groups(opened, execution, step, open_only=open_only)
+        if as_json:
+            causes = [group_document(group) for group in groups]
+            write_json(document(run=execution.id, ledger=opened.history.address, causes=causes))
+        elif groups:
+            _write_groups(opened, execution, groups)
+        else:
+            what = "no such failures" if step or open_only else "nothing failed"
+            write_line(f"run {execution.id} of {printable(execution.job)}: {what}")
+
+
+def _groups(opened: OpenedHistory, execution: JobExecution, step: str | None, *, open_only: bool) -> list[FailureGroup]:
+    return [
+        group
+        for group in opened.history.failure_groups(execution.id)
+        if step in (None, group.step) and (group.open or not open_only)
+    ]
+
+
+def _write_groups(opened: OpenedHistory, execution: JobExecution, groups: list[FailureGroup]) -> None:
+    write_table(
+        ("#count", "#open", "step", "phase", "error", "message", "first at", "example"),
+        [
+            (
+                f"{group.count:,}",
+                f"{group.open:,}",
+                group.step,
+                group.phase,
+                group.error_type,
+                group.message,
+                group.first_place,
+                group.example,
+            )
+            for group in groups
+        ],
+    )
+    say(f"next: {command('failures', str(execution.id), '--all', ledger=opened.named)}")
+    for text in failure_commands(execution.id, execution.status, sum(group.open for group in groups), opened.named)[1:]:
+        say(f"next: {text}")
+
+
+def _write_rows(form: str, run: int, failures: Iterator[Failure]) -> None:
+    writers = {"table": _write_table, "json": _write_json, "jsonl": _write_json_lines, "csv": _write_csv}
+    writers[form](run, failures)
+
+
+def _write_table(run: int, failures: Iterator[Failure]) -> None:
+    """So many rows at a time: a table needs its widths, and memory stays bounded."""
+    del run
+    rows: list[tuple[object, ...]] = []
+    for failure in failures:
+        error = f"{failure.error_type}: {failure.error}"
+        rows.append(
+            (failure.ordinal, failure.place, failure.step, failure.phase, error, failure.state, failure.payload or "")
+        )
+        if len(rows) == ROWS_A_TABLE:
+            _write_part(rows)
+            rows = []
+    _write_part(rows)
+
+
+def _write_part(rows: list[tuple[object, ...]]) -> None:
+    if rows:
+        write_table(("#item", "place", "step", "phase", "error", "state", "payload"), rows)
+
+
+def _write_json(run: int, failures: Iterator[Failure]) -> None:
+    head = json_text(document(run=run))[:-1]
+    write_line(f'{head}, "failures": [')
+    before = ""
+    for failure in failures:
+        if before:
+            write_line(before + ",")
+        before = json_text(failure_document(run, failure))
+    write_line(before + "]}")
+
+
+def _write_json_lines(run: int, failures: Iterator[Failure]) -> None:
+    for failure in failures:
+        write_line(json_text(failure_document(run, failure)))
+
+
+def _write_csv(run: int, failures: Iterator[Failure]) -> None:
+    """For spreadsheets, which run what starts like a formula."""
+    plain = printable if is_terminal(sys.stdout) else str
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for failure in failures:
+        values = failure_document(run, failure).values()
+        writer.writerow(["" if value is None else neutralised(plain(value)) for value in values])
+        write_line(buffer.getvalue().removesuffix("\n"))
+        buffer.seek(0)
+        buffer.truncate()
+    if buffer.tell():
+        write_line(buffer.getvalue().removesuffix("\n"))
+
+
+def neutralised(cell: str) -> str:
+    """The cell with an apostrophe before whatever a spreadsheet would take for a formula; numbers stay as they are."""
+    return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell

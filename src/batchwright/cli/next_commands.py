@@ -1,0 +1,61 @@
+"""The command to type next: every command ends by naming it where there is one."""
+
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from batchwright.model.execution import JobExecution, Origin
+from batchwright.model.status import Status
+
+GOES_ON = frozenset({Status.FAILED, Status.STOPPED, Status.LOST})
+
+
+def after_execution(execution: JobExecution, open_failures: int, ledger: Path | None) -> list[str]:
+    """What to do about a run that the ledger knows. `ledger` is named if it would not be found otherwise."""
+    commands = failure_commands(execution.id, execution.status, open_failures, ledger)
+    if execution.status in GOES_ON:
+        commands.append(go_on_command(execution, ledger))
+    return commands
+
+
+def failure_commands(run: int, status: Status, open_failures: int, ledger: Path | None) -> list[str]:
+    """How to look at failures, and how to replay them once the run is complete."""
+    if not open_failures:
+        return []
+    commands = [command("failures", str(run), ledger=ledger)]
+    if status.complete:
+        commands.append(command("replay", str(run), ledger=ledger))
+    return commands
+
+
+def go_on_command(execution: JobExecution, ledger: Path | None) -> str:
+    """How to go on with a run; for one that was started from Python, the call."""
+    if execution.origin is None or not execution.origin.path.endswith(".py"):
+        return f"run it again from Python, with the same parameters: run({execution.job})"
+    return command("run", target_of(execution.origin), *option_texts(execution.parameters), ledger=ledger)
+
+
+def command(*words: str, ledger: Path | None = None) -> str:
+    """A command line that a shell takes as it stands."""
+    tail = () if ledger is None else ("--ledger", str(ledger))
+    return shlex.join(("batchwright", *words, *tail))
+
+
+def target_of(origin: Origin) -> str:
+    """FILE.py:FUNCTION, relative to the working directory where that is shorter."""
+    relative = os.path.relpath(origin.path)
+    return f"{min(relative, origin.path, key=len)}:{origin.function}"
+
+
+def option_texts(parameters: Mapping[str, Any]) -> Iterator[str]:
+    """Parameters as the options that gave them."""
+    for name, value in parameters.items():
+        dashed = name.strip("_").replace("_", "-")
+        if isinstance(value, bool):
+            yield f"--{dashed}" if value else f"--no-{dashed}"
+        elif value is not None:
+            for entry in value if isinstance(value, list | tuple) else [value]:
+                yield from (f"--{dashed}", str(entry.value if isinstance(entry, Enum) else entry))

@@ -1,0 +1,101 @@
+"""How the text of an option becomes a value: one small type for each annotation that a job's parameter may have.
+
+The one rule: the message for a wrong value names what would be right; for a secret it never repeats the value.
+"""
+
+from collections.abc import Callable
+from datetime import date, datetime
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin
+
+import click
+
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # older ones are not generic
+
+
+def option_type(annotation: Any) -> ParamType | None:
+    """The click type for an annotation, or None if there is none."""
+    if get_origin(annotation) is Literal:
+        return ChoiceType([(str(value), value) for value in get_args(annotation)])
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return ChoiceType([(str(member.value), member) for member in annotation], list(annotation.__members__.items()))
+    return _plain_types().get(annotation) if isinstance(annotation, type) else None
+
+
+def _plain_types() -> dict[type, ParamType]:
+    return {
+        str: click.STRING,
+        int: click.INT,
+        float: click.FLOAT,
+        bool: click.BOOL,
+        date: _TextType("date", "YYYY-MM-DD", date.fromisoformat),
+        datetime: _TextType("datetime", "YYYY-MM-DD[THH:MM[:SS]]", datetime.fromisoformat),
+        Path: click.Path(path_type=Path),
+    }
+
+
+class SecretType(ParamType):
+    """Another type whose values never appear in a message."""
+
+    name = "secret"
+
+    def __init__(self, inner: ParamType) -> None:
+        """`inner` converts."""
+        self._inner = inner
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """What `inner` makes of it."""
+        try:
+            return self._inner.convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"the value (not shown) is not a valid {self._inner.name}", param, ctx)
+
+
+class _TextType(ParamType):
+    """A type with a function that reads it."""
+
+    def __init__(self, name: str, form: str, parse: Callable[[str], Any]) -> None:
+        self.name, self._form, self._parse = name, form, parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(f"'{value}' is not a valid {self.name} ({error}); write {self._form}", param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        del param, ctx
+        return self._form
+
+
+class ChoiceType(ParamType):
+    """One of several values, by the text of the value, or by another name."""
+
+    name = "choice"
+
+    def __init__(self, choices: list[tuple[str, Any]], names: list[tuple[str, Any]] | None = None) -> None:
+        """`choices` are shown; `names` are understood too."""
+        self._texts = [text for text, _ in choices]
+        self._values = dict([*(names or []), *choices])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value of this text."""
+        if not isinstance(value, str):
+            return value
+        if value in self._values:
+            return self._values[value]
+        return self._refuse(value, param, ctx)
+
+    def _refuse(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:
+        self.fail(f"'{value}' is none of {', '.join(self._texts)}", param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """All that is accepted."""
+        del param, ctx
+        return f"[{'|'.join(self._texts)}]"

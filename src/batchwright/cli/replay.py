@@ -1,0 +1,84 @@
+"""`batchwright replay`: give the failed items of a run to their step again."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from batchwright.cli.documents import document
+from batchwright.cli.histories import opened_history
+from batchwright.cli.job_command import ChosenJob, load_job_function, reserved_options, user_output_on_stderr
+from batchwright.cli.job_options import job_options, restored_parameters
+from batchwright.cli.next_commands import command, go_on_command
+from batchwright.cli.shared_options import debug_option, json_option, ledger_option, run_argument
+from batchwright.cli.streams import say, write_json
+from batchwright.job import Job
+from batchwright.model.execution import JobExecution
+from batchwright.observers.plain_text import printable
+
+if TYPE_CHECKING:
+    from batchwright.launch import ReplayResult
+
+STILL_OPEN = 3
+
+
+@click.command("replay")
+@run_argument(required=True)
+@click.option("--step", metavar="NAME", help="Only failures of this step.")
+@json_option
+@ledger_option
+@debug_option
+def replay_command(run: int, step: str | None, as_json: bool, ledger: Path | None) -> int:
+    """Give the failed items of a run to their step again, after the cause is mended.
+
+    The job is built again from its file; secrets are read from the environment. Exits with 3 if items fail again.
+    """
+    from batchwright.launch import replay
+
+    with opened_history(ledger) as opened:
+        execution, path = opened.execution(run), opened.path
+    with user_output_on_stderr():
+        result = replay(run, ledger=path, step=step, job=_rebuild(execution))
+    code = STILL_OPEN if result.still_open or result.refused else 0
+    if as_json:
+        write_json(_document(result, code))
+    else:
+        _say_result(result, execution, ledger)
+    return code
+
+
+def _rebuild(execution: JobExecution) -> Job | None:
+    """The job, or None for one without a file: then `launch.replay` says what to do."""
+    if execution.origin is None or not execution.origin.path:
+        return None
+    function = load_job_function(str(execution.origin))
+    parameters = restored_parameters(job_options(function, reserved_options(replay_command)), execution.parameters)
+    return ChosenJob(str(execution.origin), function, parameters).build()
+
+
+def _document(result: "ReplayResult", exit_code: int) -> dict[str, object]:
+    return document(
+        run=result.run,
+        replayed=result.replayed,
+        still_open=result.still_open,
+        steps=[{"name": step.step, "replayed": step.replayed, "still_open": step.still_open} for step in result.steps],
+        refused=list(result.refused),
+        stale=list(result.stale),
+        exit_code=exit_code,
+    )
+
+
+def _say_result(result: "ReplayResult", execution: JobExecution, ledger: Path | None) -> None:
+    for step in result.steps:
+        say(f"{printable(step.step)}: {step.replayed:,} replayed, {step.still_open:,} still open")
+    if not result.steps:
+        say(f"run {execution.id} of {printable(execution.job)}: no open failures, nothing to replay")
+    for refused in result.refused:
+        say(f"not replayed: {printable(refused)}")
+    if result.still_open:
+        say(f"next: {command('failures', str(execution.id), '--open', ledger=ledger)}")
+    if result.stale:
+        names = printable(", ".join(result.stale))
+        say(
+            f"next: {printable(go_on_command(execution, ledger))} --again (what follows was made without them: {names})"
+        )

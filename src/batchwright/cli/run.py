@@ -1,0 +1,177 @@
+"""`batchwright run`: run a job, or go on with it where it ended."""
+
+import contextlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchwright.cli.documents import error_document, result_document
+from batchwright.cli.job_command import METAVAR, ChosenJob, JobCommand, user_output_on_stderr
+from batchwright.cli.next_commands import GOES_ON, command, failure_commands, option_texts
+from batchwright.cli.shared_options import debug_option, json_option, ledger_option
+from batchwright.cli.signals import Signals, StoppedAtOnce, signals_stop
+from batchwright.cli.streams import say, say_error, silence_stdout, without_secrets, write_json
+from batchwright.engine.stop import Stop
+from batchwright.job import Job
+from batchwright.model.errors import BatchwrightError, DeclarationError, JobFailedError
+from batchwright.model.policy import parse_limit
+from batchwright.model.result import JobResult
+from batchwright.model.status import Status
+from batchwright.observers.plain_text import summary_lines
+from batchwright.observers.progress import Progress
+
+FAILED, WITH_FAILURES, STOPPED = 1, 3, 5
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The command's own options."""
+
+    ledger: Path | None
+    as_json: bool
+    quiet: bool
+    no_progress: bool
+    limit: int | None
+    again: bool
+    yes: bool
+    max_failures: str | None
+    tolerate_failures: bool
+
+
+def _check_max_failures(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    try:
+        parse_limit(value)
+    except DeclarationError as error:
+        raise click.BadParameter(str(error), ctx, parameter) from None
+    return value
+
+
+@click.command("run", cls=JobCommand)
+@click.argument("target", metavar=METAVAR)
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="Stop after N items of each step; run again to go on."
+)
+@click.option("--again", is_flag=True, help="Run a finished job again from the start.")
+@click.option("--yes", is_flag=True, help="Do not ask before rows are written a second time.")
+@click.option(
+    "--max-failures",
+    metavar="N|P%",
+    callback=_check_max_failures,
+    help="At most so many failed items, instead of the limits in the job.",
+)
+@click.option("--tolerate-failures", is_flag=True, help="Exit with 0, not 3, when items were set aside.")
+@json_option
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("--no-progress", is_flag=True, help="Say how it starts and ends, not how far it is.")
+@ledger_option
+@debug_option
+def run_command(chosen: ChosenJob, **options: Any) -> int:
+    """Run a job, or go on with it where it ended.
+
+    The parameters of the job's function are options. A finished job with the same parameters is not run again.
+    """
+    return _Run(chosen, RunOptions(**options)).go()
+
+
+class _Run:
+    """One call of the command."""
+
+    def __init__(self, chosen: ChosenJob, options: RunOptions) -> None:
+        self._chosen, self._options = chosen, options
+        self._signals: Signals | None = None
+
+    def go(self) -> int:
+        job = self._chosen.build()
+        try:
+            result, error = self._run(job)
+        except StoppedAtOnce as stopped:
+            say(f"stopped at once: what was committed stays; go on with: {self._go_on(job)}")
+            return stopped.exit_code
+        except BatchwrightError as refused:
+            self._print(error_document(job.name, refused, refused.exit_code), job)
+            raise
+        code = self._exit_code(result, error)
+        self._print(result_document(result, code), job)
+        if not self._options.quiet:
+            say("\n".join(summary_lines(result)))
+        commands = self._next_commands(job, result)
+        if error is not None:
+            for text in commands:
+                error.add_note(text)
+            raise error
+        if not self._options.quiet:
+            for text in commands:
+                say(text)
+        return code
+
+    def _run(self, job: Job) -> tuple[JobResult, JobFailedError | None]:
+        from batchwright.launch import run
+
+        chosen, stop = self._options, Stop()
+        with contextlib.ExitStack() as stack:
+            if chosen.as_json:
+                stack.enter_context(user_output_on_stderr())
+            progress = stack.enter_context(Progress(moving=not (chosen.no_progress or chosen.quiet), summary=False))
+            self._signals = stack.enter_context(signals_stop(stop, progress.show_notice))
+            try:
+                result = run(
+                    job,
+                    ledger=chosen.ledger,
+                    observers=() if chosen.quiet else (progress,),
+                    again=chosen.again,
+                    yes=chosen.yes,
+                    limit=chosen.limit,
+                    max_failures=chosen.max_failures,
+                    stop=stop,
+                )
+            except JobFailedError as failed:
+                return failed.result, failed
+        return result, None
+
+    def _exit_code(self, result: JobResult, error: JobFailedError | None) -> int:
+        if error is not None:
+            return error.exit_code
+        if result.already_complete or result.status is Status.COMPLETED:
+            return 0
+        if result.status is Status.COMPLETED_WITH_FAILURES:
+            return 0 if self._options.tolerate_failures else WITH_FAILURES
+        if result.status is Status.STOPPED:
+            return (self._signals.exit_code if self._signals else None) or STOPPED
+        return FAILED
+
+    def _next_commands(self, job: Job, result: JobResult) -> list[str]:
+        if result.already_complete:
+            return []
+        commands = failure_commands(result.run, result.status, len(result.failures), self._named_ledger(job))
+        if result.status in GOES_ON:
+            commands.append(self._go_on(job))
+        return [f"next: {text}" for text in commands]
+
+    def _go_on(self, job: Job) -> str:
+        return command("run", self._chosen.target, *option_texts(job.parameters), ledger=self._options.ledger)
+
+    def _named_ledger(self, job: Job) -> Path | None:
+        """The ledger for commands that know no job file: named unless they find it by themselves."""
+        from batchwright.launch import ledger_path
+
+        if self._options.ledger is not None or job.origin is None:
+            return self._options.ledger
+        used = ledger_path(Path(job.origin.path))
+        return None if used == ledger_path(None) else used
+
+    def _print(self, content: dict[str, Any], job: Job) -> None:
+        """The object of `--json`. That nobody can read it changes nothing about the run."""
+        if not self._options.as_json:
+            return
+        if content["error"]:
+            content["error"] = without_secrets(content["error"], job.secrets)
+        try:
+            write_json(content)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except OSError as broken:
+            silence_stdout()
+            say_error(f"cannot write to standard output; {broken.strerror}")

@@ -1,0 +1,34 @@
+"""Options that several commands have, so that they read alike everywhere."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def json_option(command: Command) -> Command:
+    """`--json`: one object on standard output."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
+
+
+def ledger_option(command: Command) -> Command:
+    """`--ledger`: where the durable record is; otherwise as `launch.ledger_path` finds it."""
+    return click.option(
+        "--ledger",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="The ledger to use; otherwise BATCHWRIGHT_LEDGER, otherwise the nearest .batchwright/ upward.",
+    )(command)
+
+
+def debug_option(command: Command) -> Command:
+    """`--debug`: the traceback of an error. `program.main` looks for it."""
+    return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(command)
+
+
+def run_argument(*, required: bool) -> Callable[[Command], Command]:
+    """`RUN`: a run's number, where it may be left out the latest."""
+    return click.argument("run", type=click.IntRange(min=1), required=required, metavar="RUN")

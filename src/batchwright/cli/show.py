@@ -1,0 +1,98 @@
+"""`batchwright show`: everything about one run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from batchwright.cli.documents import document, execution_document, group_document, plain_parameters
+from batchwright.cli.histories import opened_history
+from batchwright.cli.next_commands import after_execution
+from batchwright.cli.shared_options import json_option, ledger_option, run_argument
+from batchwright.cli.streams import say, write_json
+from batchwright.cli.tables import write_facts, write_heading, write_table
+from batchwright.model.execution import FailureGroup, JobExecution, StepExecution
+from batchwright.observers.plain_text import balance, duration, items_per_second, printable, size
+
+CAUSES_SHOWN = 10
+
+
+@click.command("show")
+@run_argument(required=False)
+@json_option
+@ledger_option
+def show_command(run: int | None, as_json: bool, ledger: Path | None) -> None:
+    """Show everything about a run, by default the latest. Counts are those of its lap, over all attempts."""
+    with opened_history(ledger) as opened:
+        execution = opened.execution(run)
+        steps = opened.history.steps(execution.id)
+        groups = opened.history.failure_groups(execution.id)
+        commands = after_execution(execution, sum(group.open for group in groups), opened.named)
+        if as_json:
+            causes = [group_document(group) for group in groups]
+            content = execution_document(execution, steps)
+            write_json(document(**content, causes=causes, ledger=opened.history.address, next=commands))
+            return
+        _write_run(execution, opened.history.address)
+        for step in steps:
+            _write_step(step)
+        _write_causes(groups)
+        for command in commands:
+            say(f"next: {printable(command)}")
+
+
+def _write_run(execution: JobExecution, ledger: str) -> None:
+    write_facts(_run_facts(execution, ledger))
+    if execution.parameters:
+        write_heading("parameters")
+        write_facts(plain_parameters(execution.parameters).items(), indent="  ")
+
+
+def _run_facts(execution: JobExecution, ledger: str) -> list[tuple[str, object]]:
+    facts: list[tuple[str, object]] = [
+        ("run", execution.id),
+        ("job", execution.job),
+        ("status", execution.status.value),
+        ("lap", execution.lap),
+        ("kind", execution.kind),
+        ("started", f"{execution.started_at:%Y-%m-%d %H:%M:%S} UTC"),
+    ]
+    if execution.ended_at is not None:
+        facts.append(("ended", f"{execution.ended_at:%Y-%m-%d %H:%M:%S} UTC"))
+        facts.append(("took", duration((execution.ended_at - execution.started_at).total_seconds())))
+    facts.append(("process", f"{execution.pid} on {execution.host}"))
+    if execution.origin is not None:
+        facts.append(("origin", execution.origin))
+    facts.append(("ledger", ledger))
+    return [*facts, ("error", execution.error)] if execution.error else facts
+
+
+def _write_step(step: StepExecution) -> None:
+    write_heading(f"step {printable(step.key.step)}: {step.status.value}")
+    counts = step.counts
+    facts: list[tuple[str, object]] = [
+        ("counts", balance(counts)),
+        ("outputs", f"{counts.outputs:,}, {counts.retried:,} retried, {counts.rollbacks:,} chunks rolled back"),
+        ("time", f"{duration(step.seconds)} in run {step.run}, {items_per_second(counts.read, step.seconds)}"),
+        ("peak memory", size(step.peak_memory_bytes)),
+        ("reads", step.source),
+        ("writes", f"{step.target} ({step.guarantee})"),
+    ]
+    write_facts([*facts, ("error", step.error)] if step.error else facts, indent="  ")
+
+
+def _write_causes(groups: Sequence[FailureGroup]) -> None:
+    if not groups:
+        return
+    write_heading("failures by cause")
+    write_table(
+        ("#count", "#open", "step", "phase", "error", "first at"),
+        [
+            (f"{group.count:,}", f"{group.open:,}", group.step, group.phase, _cause(group), group.first_place)
+            for group in groups[:CAUSES_SHOWN]
+        ],
+    )
+
+
+def _cause(group: FailureGroup) -> str:
+    return f"{group.error_type}: {group.message}"

@@ -1,0 +1,159 @@
+"""A job function's parameters as options."""
+
+from datetime import date, datetime
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from batchwright.cli.job_options import given_parameters, job_options
+from batchwright.job import Job
+from batchwright.model.drop import NonIdentifying, Secret
+from batchwright.model.errors import DeclarationError
+
+
+class Shade(Enum):
+    DARK = "d"
+    LIGHT = "l"
+
+
+def call(function, *arguments: str, **environment: str) -> dict[str, Any]:
+    """The parameters that these arguments give; raises click's own error."""
+    options = job_options(function, reserved=())
+    command = click.Command("job", params=list(options), callback=lambda **values: given_parameters(options, values))
+    result = CliRunner(env=environment).invoke(command, arguments, standalone_mode=False)
+    if result.exception:
+        raise result.exception
+    return result.return_value
+
+
+def of(annotation: Any, default: Any = ...):
+    def job(x) -> Job: ...
+
+    job.__annotations__["x"] = annotation
+    if default is not ...:
+        job.__defaults__ = (default,)
+    return job
+
+
+@pytest.mark.parametrize(
+    ("annotation", "arguments", "value"),
+    [
+        (str, ["--x", "a b"], "a b"),
+        (int, ["--x", "-5"], -5),
+        (float, ["--x", "2.5"], 2.5),
+        (bool, ["--x"], True),
+        (bool, ["--no-x"], False),
+        (date, ["--x", "2026-11-22"], date(2026, 11, 22)),
+        (datetime, ["--x", "2026-11-22T10:30"], datetime(2026, 11, 22, 10, 30)),  # noqa: DTZ001 - as given
+        (Path, ["--x", "in/a.csv"], Path("in/a.csv")),
+        (Shade, ["--x", "d"], Shade.DARK),
+        (Shade, ["--x", "LIGHT"], Shade.LIGHT),
+        (Literal["a", 2], ["--x", "2"], 2),
+        (int | None, ["--x", "3"], 3),
+        (Optional[date], ["--x", "2026-11-22"], date(2026, 11, 22)),  # noqa: UP045 - as users write it
+        (list[int], ["--x", "1", "--x", "2"], [1, 2]),
+        (list[Shade], ["--x", "l"], [Shade.LIGHT]),
+        (list[str] | None, ["--x", "a"], ["a"]),
+        (Annotated[int, NonIdentifying, "how many"], ["--x", "3"], 3),
+        (Annotated[int | None, "how many"], ["--x", "3"], 3),
+        (Annotated[int, "how many"] | None, ["--x", "3"], 3),
+        (Annotated[str, Secret], ["--x", "hunter2"], "hunter2"),
+    ],
+)
+def test_each_kind_of_annotation_is_an_option(annotation, arguments, value):
+    assert call(of(annotation), *arguments) == {"x": value}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default"), [(int, 3), (bool, True), (list[int], [1]), (date | None, None), (Shade, Shade.DARK)]
+)
+def test_what_is_not_given_is_not_passed_on(annotation, default):
+    assert call(of(annotation, default)) == {}
+
+
+@pytest.mark.parametrize("annotation", [str, bool, list[int], Annotated[str, Secret]])
+def test_a_parameter_without_default_is_required(annotation):
+    with pytest.raises(click.MissingParameter):
+        call(of(annotation))
+
+
+@pytest.mark.parametrize(
+    ("annotation", "given", "told"),
+    [
+        (int, "many", "'many' is not a valid integer"),
+        (date, "2026-02-30", "'2026-02-30' is not a valid date"),
+        (Shade, "pink", "'pink' is none of d, l"),
+        (Literal["a", "b"], "c", "'c' is none of a, b"),
+    ],
+)
+def test_a_wrong_value_is_a_usage_error(annotation, given, told):
+    with pytest.raises(click.BadParameter, match=told):
+        call(of(annotation), "--x", given)
+
+
+def test_a_secret_is_read_from_the_environment_and_never_repeated():
+    assert call(of(Annotated[str, Secret]), BATCHWRIGHT_X="hunter2") == {"x": "hunter2"}
+    with pytest.raises(click.BadParameter) as refused:
+        call(of(Annotated[int, Secret]), BATCHWRIGHT_X="hunter2")
+    assert "hunter2" not in refused.value.format_message()
+
+
+def test_other_parameters_are_not_read_from_the_environment():
+    assert call(of(str, "default"), BATCHWRIGHT_X="elsewhere") == {}
+
+
+def test_help_comes_from_the_annotation_first_then_from_the_docstring():
+    def job(
+        day: Annotated[date, "the day"],
+        max_rows: int = 10,
+        key: Annotated[str, Secret] = "hunter2",
+        *,
+        dry: bool = False,
+    ) -> Job:
+        """Sum up.
+
+        Args:
+            day: overruled
+            max_rows: at most
+        """
+
+    options = {option.parameter: option for option in job_options(job, reserved=())}
+    ctx = click.Context(click.Command("job"))
+    assert options["day"].get_help_record(ctx) == ("--day YYYY-MM-DD", "the day  [required]")
+    assert options["max_rows"].get_help_record(ctx) == ("--max-rows INTEGER", "at most [default: 10]")
+    assert options["key"].get_help_record(ctx) == ("--key SECRET", "[env var: BATCHWRIGHT_KEY]")
+    assert options["dry"].get_help_record(ctx) == ("--dry / --no-dry", "[default: False]")
+
+
+@pytest.mark.parametrize("annotation", [dict, int | str, tuple[int, ...], list[dict], "Unknown", bytes])
+def test_an_annotation_that_cannot_be_an_option_is_refused(annotation):
+    with pytest.raises(DeclarationError):
+        job_options(of(annotation), reserved=())
+
+
+def test_parameters_without_a_name_or_annotation_are_refused():
+    def bare(x): ...
+
+    def many(*x: int): ...
+
+    def named(**x: int): ...
+
+    for function, told in ((bare, "no annotation"), (many, "cannot be an option"), (named, "cannot be an option")):
+        with pytest.raises(DeclarationError, match=told):
+            job_options(function, reserved=())
+
+
+def test_names_that_are_taken_are_refused():
+    def job(limit: int): ...
+
+    def negated(*, progress: bool): ...
+
+    def twice(*, x: bool, no_x: bool): ...
+
+    for function, taken in ((job, {"--limit"}), (negated, {"--no-progress"}), (twice, set())):
+        with pytest.raises(DeclarationError, match="has the name of another option"):
+            job_options(function, reserved=taken)
