@@ -126,9 +126,16 @@ class Stage:
     def close(self) -> None:
         """Let go of the lock. Never raises: whatever counts was synced before."""
         if self._descriptor >= 0:
+            # Unlocked by name, since a child that was forked just now may still have a copy of the descriptor.
             with contextlib.suppress(OSError):
-                os.close(self._descriptor)
-            self._descriptor = -1
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Close it without unlocking: what a child does with the copy that it has inherited."""
+        with contextlib.suppress(OSError):
+            os.close(self._descriptor)
+        self._descriptor = -1
 
     def _locked(self, *, create: bool) -> int | None:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
@@ -243,7 +250,7 @@ def _let_go_in_children(stage: Stage) -> None:
     def let_go() -> None:
         inherited = reference()
         if inherited is not None:
-            inherited.close()
+            inherited.let_go()
             inherited.poisoned = True
 
     os.register_at_fork(after_in_child=let_go)
