@@ -241,9 +241,11 @@ class LedgerRunsSuite(LedgerUnderTest):
         ledger = self.ledger()
         with ledger.own(KEY), ledger.own(OTHER_KEY):
             other = start_run(ledger, key=OTHER_KEY)
+            step = ledger.begin_step(other.id, step_key(key=OTHER_KEY), "in", "out", "exactly once")
             for _ in range(3):
                 newest = start_run(ledger)
             live = [run.id for run in self.history(ledger).runs() if run.status.live]
+            ledger.note_progress(step.id, an_outcome(), [])
         assert live == [newest.id, other.id]
 
     def test_a_step_is_recorded_with_its_counts_times_memory_and_error(self) -> None:

@@ -151,7 +151,9 @@ def test_an_orphan_does_not_keep_the_lock_of_its_killed_parent(tmp_path, start, 
     assert is_held(tmp_path, KEY)
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert is_free(tmp_path)
+    # Waits a little, as every start does: a child that was forked this instant has yet to close what it inherited.
+    with hold(tmp_path, KEY):
+        pass
 
 
 def test_a_forked_child_that_leaves_the_context_does_not_free_the_lock_of_its_parent(tmp_path, start):

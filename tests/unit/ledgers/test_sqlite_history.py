@@ -154,6 +154,8 @@ def test_a_log_that_cannot_be_shared_in_a_read_only_folder_is_never_passed_over(
     path = shared_folder / "ledger.db"
     with closing(SqliteLedger(path)) as ledger:
         run_to(ledger, Status.COMPLETED)
+        ledger._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        run_to(ledger, Status.FAILED)
         for file in shared_folder.glob("ledger.db*"):
             file.chmod(0o444)
         (shared_folder / "ledger.db-shm").chmod(0o000)
