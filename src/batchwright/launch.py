@@ -92,25 +92,11 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
     """
     caller = sys._getframe(1).f_code.co_filename  # noqa: SLF001 - the ledger's place follows the caller's file
     job = one_step_job(work) if isinstance(work, Step) else work
-    if not isinstance(job, Job):
-        raise DeclarationError(
-            "run takes a Job or a Step", f"got {type(work).__name__}", "write run(Job.of(function, …))"
-        )
-    if limit is not None and limit < 1:
-        raise DeclarationError("limit must be at least 1", f"got {limit}")
-    parse_limit(max_failures)
-    source = job.origin.path if job.origin and job.origin.path else caller
-    kept, close = open_ledger(ledger, Path(source))
+    _check_call(job, limit, max_failures)
+    kept, close = open_ledger(ledger, Path(job.origin.path if job.origin and job.origin.path else caller))
     announcer = Announcer(observers)
     try:
-        around = Surroundings(
-            ledger=kept,
-            clock=SystemClock(),
-            stop=stop or Stop(),
-            announcer=announcer,
-            failures=lambda run: _failures_of(kept, run),
-            report=lambda run: report_failures(_address_of(kept), run, job.name, _failures_of(kept, run)),
-        )
+        around = _surroundings(kept, announcer, stop or Stop(), job.name)
         options = RunOptions(again, yes, limit, max_failures)
         result, error = run_job(job, bind(job, durable=kept.durable), options, around)
     finally:
@@ -165,6 +151,27 @@ def open_history(ledger: Ledger | str | Path) -> History:
     if isinstance(ledger, str | Path):
         return SqliteHistory(ledger_path(None, ledger))
     return SqliteHistory(ledger.address)
+
+
+def _check_call(job: Job, limit: int | None, max_failures: int | str | None) -> None:
+    if not isinstance(job, Job):
+        raise DeclarationError(
+            "run takes a Job or a Step", f"got {type(job).__name__}", "write run(Job.of(function, …))"
+        )
+    if limit is not None and limit < 1:
+        raise DeclarationError("limit must be at least 1", f"got {limit}")
+    parse_limit(max_failures)
+
+
+def _surroundings(ledger: Ledger, announcer: Announcer, stop: Stop, job: str) -> Surroundings:
+    return Surroundings(
+        ledger=ledger,
+        clock=SystemClock(),
+        stop=stop,
+        announcer=announcer,
+        failures=lambda run: _failures_of(ledger, run),
+        report=lambda run: report_failures(_address_of(ledger), run, job, _failures_of(ledger, run)),
+    )
 
 
 def _reader(step: Step[Any, Any], *, durable: bool) -> Reader[Any]:

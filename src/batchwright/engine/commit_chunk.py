@@ -15,9 +15,8 @@ from batchwright.engine.attempt import Attempts, attempt_again
 from batchwright.engine.isolate_failures import commit_in_parts
 from batchwright.engine.process_chunk import Processed, SetAside
 from batchwright.engine.record_failure import FailureRecorder
-from batchwright.engine.stop import StopRequestedError
 from batchwright.model.checkpoint import Checkpoint, Counts
-from batchwright.model.errors import FailureLimitError, ItemsFailed
+from batchwright.model.errors import FailureLimitError, ItemsFailed, StopRequestedError
 from batchwright.model.failure import Failure, Phase
 from batchwright.model.fault_points import reach
 from batchwright.model.guarantee import Fault

@@ -11,8 +11,8 @@ from typing import Any
 from batchwright.engine.attempt import Attempts, attempt_again
 from batchwright.engine.call_processor import Processor, refuse_iterators
 from batchwright.engine.read_chunks import Chunk
-from batchwright.engine.stop import StopRequestedError
 from batchwright.model.drop import DROP
+from batchwright.model.errors import StopRequestedError
 from batchwright.model.failure import Phase
 from batchwright.model.fault_points import reach
 

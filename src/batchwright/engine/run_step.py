@@ -24,11 +24,11 @@ from batchwright.engine.process_chunk import process_chunk
 from batchwright.engine.read_chunks import Chunk, read_chunks
 from batchwright.engine.record_failure import FailureRecorder, describe_error, note_place
 from batchwright.engine.restart import failures_behind, recall
-from batchwright.engine.stop import Stop, StopRequestedError, pause
+from batchwright.engine.stop import Stop, pause
 from batchwright.job import BoundStep
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
-from batchwright.model.errors import BatchwrightError, FailureLimitError, ReadError
+from batchwright.model.errors import BatchwrightError, FailureLimitError, ReadError, StopRequestedError
 from batchwright.model.events import ChunkCommitted, ItemFailed, StepFinished, StepStarted
 from batchwright.model.execution import StepOutcome
 from batchwright.model.failure import Failure

@@ -1,12 +1,9 @@
 """Stopping: a request that is obeyed at the next chunk boundary, and waits that end when it comes."""
 
+from batchwright.model.errors import StopRequestedError
 from batchwright.ports import Clock
 
 POLL_SECONDS = 0.05
-
-
-class StopRequestedError(Exception):
-    """Ends a wait inside the engine; never leaves it."""
 
 
 class Stop:

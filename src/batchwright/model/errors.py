@@ -23,6 +23,7 @@
     └── JobFailedError                  a job ended FAILED; carries the result
 
 `ItemsFailed` is no error of ours but a writer's answer: these outputs failed, the others are written.
+`StopRequestedError` ends a wait inside the engine and never leaves it.
 """
 
 from collections.abc import Mapping
@@ -166,3 +167,7 @@ class ItemsFailed(Exception):  # noqa: N818 - an answer, not an error: the name 
         self.errors = dict(errors)
         self.attempted = attempted
         super().__init__(f"{len(self.errors)} outputs failed")
+
+
+class StopRequestedError(Exception):
+    """A stop was requested during a wait; never leaves the engine."""
