@@ -49,7 +49,7 @@ def flights(
     )
     report = Step(
         "report",
-        read=query(database, DAILY, {"first": first, "last": last}, key="day"),
+        read=query(database, DAILY, {"first": first.isoformat(), "last": last.isoformat()}, key="day"),
         write=csv_file(folder / "daily.csv", columns=["day", "flights", "cancelled", "mean_delay", "worst_delay"]),
     )
     return Job("flights", load, report)
