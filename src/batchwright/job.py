@@ -24,6 +24,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 DEFAULT_CHUNK_SIZE = 1_000
+MAX_NAME_CHARACTERS = 100
 
 
 class StepOptions(TypedDict, total=False):
@@ -277,7 +278,7 @@ def _set(job: Job, **values: Any) -> None:
 
 def _check_step(step: Step[Any, Any]) -> None:
     wrong = f"step {step.name!r}"
-    if not isinstance(step.name, str) or not step.name.strip() or len(step.name) > 100:  # noqa: PLR2004
+    if not isinstance(step.name, str) or not step.name.strip() or len(step.name) > MAX_NAME_CHARACTERS:
         raise DeclarationError(f"{wrong}: name must be a text of 1 to 100 characters", f"got {step.name!r}")
     if isinstance(step.chunk_size, bool) or not isinstance(step.chunk_size, int) or step.chunk_size < 1:
         raise DeclarationError(f"step '{step.name}': chunk_size must be at least 1", f"got {step.chunk_size!r}")
@@ -306,7 +307,7 @@ def _check_step(step: Step[Any, Any]) -> None:
 
 
 def _check_job(job: Job) -> None:
-    if not isinstance(job.name, str) or not job.name.strip() or len(job.name) > 100:  # noqa: PLR2004
+    if not isinstance(job.name, str) or not job.name.strip() or len(job.name) > MAX_NAME_CHARACTERS:
         raise DeclarationError("a job's name must be a text of 1 to 100 characters", f"got {job.name!r}")
     for step in job.steps:
         if not isinstance(step, Step):

@@ -132,7 +132,7 @@ def settle_failures(connection: sqlite3.Connection, key: StepKey, ordinals: Sequ
     """Mark open failures at these ordinals as replayed; how many were."""
     return sum(
         connection.execute(
-            f"UPDATE batchwright_failures SET state = ? WHERE {_KEYED} AND ordinal = ? AND state = ?",  # noqa: S608
+            f"UPDATE batchwright_failures SET state = ? WHERE {_KEYED} AND ordinal = ? AND state = ?",  # noqa: S608 - as above
             (FailureState.REPLAYED, *key_values(key), ordinal, FailureState.OPEN),
         ).rowcount
         for ordinal in ordinals

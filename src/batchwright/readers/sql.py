@@ -79,7 +79,7 @@ class Query:
             raise SourceError(f"there is no database {path}", "no such file", "check the path")
         with closing(self._connect()) as connection:
             try:
-                cursor = connection.execute(f"SELECT * FROM ({self.sql}) LIMIT 0", self._bound(()))  # noqa: S608
+                cursor = connection.execute(f"SELECT * FROM ({self.sql}) LIMIT 0", self._bound(()))  # noqa: S608 - the user's SQL
             except sqlite3.Error as error:
                 raise SourceError(f"the query on {path} does not run", str(error), "mend the SQL") from error
             columns = [column[0] for column in cursor.description]
