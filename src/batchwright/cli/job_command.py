@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TextIO, cast
 
 import click
 
@@ -17,6 +17,7 @@ from batchwright.cli.job_options import JobOption, given_parameters, job_options
 from batchwright.cli.parameter_help import first_paragraph
 from batchwright.job import Job
 from batchwright.model.errors import BatchwrightError, DeclarationError, OriginError
+from batchwright.observers.harmless_stream import HarmlessStream
 
 METAVAR = "FILE.py:FUNCTION"
 
@@ -72,7 +73,7 @@ class JobCommand(click.Command):
 
     def _with_options_of(self, target: str) -> click.Command:
         function = load_job_function(target)
-        options = job_options(function, reserved=reserved_options(self))
+        options = job_options(function)
         own = [parameter for parameter in self.params if isinstance(parameter, click.Option)]
         return _BoundCommand(
             self.name,
@@ -83,21 +84,10 @@ class JobCommand(click.Command):
         )
 
 
-def reserved_options(command: click.Command) -> set[str]:
-    """The option strings that no parameter may have: those of this command and of `run`."""
-    from batchwright.cli.run import run_command
-
-    taken = {"-h", "--help"}
-    for parameter in [*run_command.params, *command.params]:
-        if isinstance(parameter, click.Option):
-            taken.update(parameter.opts, parameter.secondary_opts)
-    return taken
-
-
 @contextlib.contextmanager
 def user_output_on_stderr() -> Iterator[None]:
     """What the user's code prints meanwhile goes to standard error: standard output is for data."""
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(cast("TextIO", HarmlessStream(sys.stderr))):
         yield
 
 

@@ -18,6 +18,25 @@ from batchwright.cli.parameter_help import parameter_help
 from batchwright.model.drop import Secret
 from batchwright.model.errors import DeclarationError
 
+RESERVED = frozenset(
+    {
+        "--again",
+        "--debug",
+        "--help",
+        "--json",
+        "--ledger",
+        "--limit",
+        "--max-failures",
+        "--no-progress",
+        "--quiet",
+        "--tolerate-failures",
+        "--yes",
+        "-h",
+        "-q",
+    }
+)
+"""The options of `run` itself, which no parameter may be named after."""
+
 
 class JobOption(click.Option):
     """An option that stands for a parameter of a job's function."""
@@ -29,8 +48,8 @@ class JobOption(click.Option):
         self.is_secret = isinstance(self.type, SecretType)
 
 
-def job_options(function: Callable[..., Any], reserved: Iterable[str]) -> list[JobOption]:
-    """An option for each parameter. `reserved` are the option strings that are taken.
+def job_options(function: Callable[..., Any]) -> list[JobOption]:
+    """An option for each parameter.
 
     Raises DeclarationError for a parameter without a usable annotation and for a name that is taken.
     """
@@ -40,7 +59,7 @@ def job_options(function: Callable[..., Any], reserved: Iterable[str]) -> list[J
         _option(function, parameter, hints, described.get(name, ""))
         for name, parameter in inspect.signature(function).parameters.items()
     ]
-    _refuse_taken(function, options, set(reserved))
+    _refuse_taken(function, options)
     return options
 
 
@@ -144,7 +163,8 @@ def _default_text(default: object, *, secret: bool) -> str:
     return f"[default: {shown}]" if shown else ""
 
 
-def _refuse_taken(function: Callable[..., Any], options: list[JobOption], taken: set[str]) -> None:
+def _refuse_taken(function: Callable[..., Any], options: list[JobOption]) -> None:
+    taken = set(RESERVED)
     for option in options:
         strings = [*option.opts, *option.secondary_opts]
         found = next((text for text in strings if text in taken), None)

@@ -7,7 +7,7 @@ import click
 
 from batchwright.cli.documents import document
 from batchwright.cli.histories import opened_history
-from batchwright.cli.job_command import ChosenJob, load_job_function, reserved_options, user_output_on_stderr
+from batchwright.cli.job_command import ChosenJob, load_job_function, user_output_on_stderr
 from batchwright.cli.job_options import job_options, restored_parameters
 from batchwright.cli.next_commands import command, go_on_command
 from batchwright.cli.shared_options import debug_option, json_option, ledger_option, run_argument
@@ -52,7 +52,7 @@ def _rebuild(execution: JobExecution) -> Job | None:
     if execution.origin is None or not execution.origin.path:
         return None
     function = load_job_function(str(execution.origin))
-    parameters = restored_parameters(job_options(function, reserved_options(replay_command)), execution.parameters)
+    parameters = restored_parameters(job_options(function), execution.parameters)
     return ChosenJob(str(execution.origin), function, parameters).build()
 
 

@@ -3,17 +3,17 @@
 The one rule: it never harms the run. A stream that is gone or full ends the display, nothing else.
 """
 
-import os
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TextIO, cast
+from typing import TYPE_CHECKING, Self, TextIO, cast
 
 from batchwright.model.checkpoint import Counts
 from batchwright.model.events import ChunkCommitted, Event, JobFinished, JobStarted, StepFinished, StepStarted
 from batchwright.model.result import JobResult
+from batchwright.observers.harmless_stream import HarmlessStream
 from batchwright.observers.plain_text import balance, duration, printable, size, status_words, summary_lines
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Progress:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing is shown before the first event."""
-        self._stream = _HarmlessStream(sys.stderr if stream is None else stream)
+        self._stream = HarmlessStream(sys.stderr if stream is None else stream)
         self._is_live = moving and (self._stream.can_move() if live is None else live)
         self._moving, self._summary, self._monotonic = moving, summary, monotonic
         self._memory = _Memory(monotonic)
@@ -221,39 +221,3 @@ class _Memory:
 
             self._looked_at, self._used = now, psutil.Process().memory_info().rss
         return self._used
-
-
-class _HarmlessStream:
-    """A stream that can be closed, broken or full without anybody noticing: it only carries progress."""
-
-    def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        self._attempt("write", text)
-        return len(text)
-
-    def flush(self) -> None:
-        self._attempt("flush")
-
-    def isatty(self) -> bool:
-        return bool(self._attempt("isatty"))
-
-    def can_move(self) -> bool:
-        return self.isatty() and os.environ.get("TERM", "").lower() not in {"dumb", "unknown"}
-
-    def fileno(self) -> int:
-        return -1 if self._stream is None else self._stream.fileno()
-
-    @property
-    def encoding(self) -> str:
-        return getattr(self._stream, "encoding", None) or "utf-8"
-
-    def _attempt(self, name: str, *arguments: Any) -> Any:
-        if self._stream is None:
-            return None
-        try:
-            return getattr(self._stream, name)(*arguments)
-        except (OSError, ValueError):
-            self._stream = None  # gone for good: nobody looks any more, and the run goes on
-            return None

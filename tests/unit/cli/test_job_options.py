@@ -1,5 +1,6 @@
 """A job function's parameters as options."""
 
+import inspect
 from datetime import date, datetime
 from enum import Enum
 from pathlib import Path
@@ -9,7 +10,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from batchwright.cli.job_options import given_parameters, job_options
+from batchwright.cli.explain import explain_command
+from batchwright.cli.job_options import RESERVED, given_parameters, job_options, restored_parameters
+from batchwright.cli.run import run_command
 from batchwright.job import Job
 from batchwright.model.drop import NonIdentifying, Secret
 from batchwright.model.errors import DeclarationError
@@ -22,7 +25,7 @@ class Shade(Enum):
 
 def call(function, *arguments: str, **environment: str) -> dict[str, Any]:
     """The parameters that these arguments give; raises click's own error."""
-    options = job_options(function, reserved=())
+    options = job_options(function)
     command = click.Command("job", params=list(options), callback=lambda **values: given_parameters(options, values))
     result = CliRunner(env=environment).invoke(command, arguments, standalone_mode=False)
     if result.exception:
@@ -121,7 +124,7 @@ def test_help_comes_from_the_annotation_first_then_from_the_docstring():
             max_rows: at most
         """
 
-    options = {option.parameter: option for option in job_options(job, reserved=())}
+    options = {option.parameter: option for option in job_options(job)}
     ctx = click.Context(click.Command("job"))
     assert options["day"].get_help_record(ctx) == ("--day YYYY-MM-DD", "the day  [required]")
     assert options["max_rows"].get_help_record(ctx) == ("--max-rows INTEGER", "at most [default: 10]")
@@ -132,7 +135,7 @@ def test_help_comes_from_the_annotation_first_then_from_the_docstring():
 @pytest.mark.parametrize("annotation", [dict, int | str, tuple[int, ...], list[dict], "Unknown", bytes])
 def test_an_annotation_that_cannot_be_an_option_is_refused(annotation):
     with pytest.raises(DeclarationError):
-        job_options(of(annotation), reserved=())
+        job_options(of(annotation))
 
 
 def test_parameters_without_a_name_or_annotation_are_refused():
@@ -144,16 +147,48 @@ def test_parameters_without_a_name_or_annotation_are_refused():
 
     for function, told in ((bare, "no annotation"), (many, "cannot be an option"), (named, "cannot be an option")):
         with pytest.raises(DeclarationError, match=told):
-            job_options(function, reserved=())
+            job_options(function)
 
 
-def test_names_that_are_taken_are_refused():
-    def job(limit: int): ...
+@pytest.mark.parametrize("option", sorted(RESERVED - {"-h", "-q"}))
+def test_the_names_of_options_of_run_are_refused(option):
+    def job(x: int): ...
 
+    name = option.removeprefix("--").replace("-", "_")
+    job.__annotations__ = {name: int}
+    job.__signature__ = inspect.Signature([inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY)])
+    with pytest.raises(DeclarationError, match=f"{option} is taken"):
+        job_options(job)
+
+
+def test_every_option_of_the_commands_that_take_a_job_is_reserved():
+    def strings(command):
+        options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+        return {text for option in options for text in (*option.opts, *option.secondary_opts)} | {"-h", "--help"}
+
+    assert strings(run_command) == RESERVED
+    assert strings(explain_command) <= RESERVED
+
+
+def test_names_that_take_each_other_are_refused():
     def negated(*, progress: bool): ...
 
     def twice(*, x: bool, no_x: bool): ...
 
-    for function, taken in ((job, {"--limit"}), (negated, {"--no-progress"}), (twice, set())):
+    for function in (negated, twice):
         with pytest.raises(DeclarationError, match="has the name of another option"):
-            job_options(function, reserved=taken)
+            job_options(function)
+
+
+def test_parameters_out_of_a_ledger_are_what_the_function_had(monkeypatch):
+    def job(shade: Shade, shades: list[Shade], size: Literal[1, 2], day: date, key: Annotated[int, Secret]): ...
+
+    monkeypatch.setenv("BATCHWRIGHT_KEY", "7")
+    stored = {"shade": "d", "shades": ["l", "d"], "size": 2, "day": date(2026, 11, 22)}
+    assert restored_parameters(job_options(job), stored) == {
+        "shade": Shade.DARK,
+        "shades": [Shade.LIGHT, Shade.DARK],
+        "size": 2,
+        "day": date(2026, 11, 22),
+        "key": 7,
+    }

@@ -1,0 +1,226 @@
+"""`batchwright run`: parameters, exit codes, what is said and what is printed."""
+
+import sqlite3
+
+import pytest
+
+SALES = ("run", "jobs.py:sales", "--day", "2026-11-22")
+
+
+def rows(shop, table: str) -> list[tuple]:
+    connection = sqlite3.connect(shop.folder / "shop.db")
+    try:
+        return connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
+    finally:
+        connection.close()
+
+
+def test_a_run_says_where_its_ledger_is_what_is_promised_how_it_ended_and_what_is_next(shop):
+    ended = shop.call(*SALES)
+    assert ended.code == 3
+    assert ended.out == ""
+    lines = ended.err.splitlines()
+    assert lines[:3] == [
+        "building",
+        f"sales starts: run 1, ledger {shop.folder}/.batchwright/ledger.db",
+        "  load: exactly once",
+    ]
+    assert "  read 20 = written 18 + filtered 0 + failed 2" in lines
+    assert lines[-2:] == ["next: batchwright failures 1", "next: batchwright replay 1"]
+
+
+def test_json_is_one_object_on_standard_output_whatever_the_job_prints(shop):
+    ended = shop.call(*SALES, "--json", "--no-progress")
+    assert ended.code == 3
+    found = ended.document
+    assert {
+        name: found[name] for name in ("schema_version", "run", "job", "lap", "status", "failures", "exit_code")
+    } == {
+        "schema_version": 1,
+        "run": 1,
+        "job": "sales",
+        "lap": 1,
+        "status": "COMPLETED_WITH_FAILURES",
+        "failures": 2,
+        "exit_code": 3,
+    }
+    assert found["ledger"] == f"{shop.folder}/.batchwright/ledger.db"
+    assert found["failure_file"] == f"{shop.folder}/.batchwright/failures-1.jsonl"
+    assert found["error"] is None
+    (step,) = found["steps"]
+    assert (step["name"], step["counts"]["read"], step["counts"]["written"]) == ("load", 20, 18)
+    assert step["seconds"] >= 0
+    assert found["peak_memory_bytes"] > 0
+
+
+def test_failures_can_be_tolerated(shop):
+    assert shop.call(*SALES, "--tolerate-failures").code == 0
+
+
+def test_a_finished_job_is_not_run_again_and_that_is_no_error(shop):
+    shop.call(*SALES)
+    ended = shop.call(*SALES)
+    assert ended.code == 0
+    assert "sales: already complete (run 1), nothing to do" in ended.err
+
+
+def test_quiet_says_nothing_when_all_is_well(shop):
+    ended = shop.call("run", "jobs.py:again", "--quiet")
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+
+
+def test_no_progress_keeps_the_start_and_the_end(shop):
+    ended = shop.call("run", "jobs.py:again", "--no-progress")
+    assert ended.err.startswith("again starts: run 1, ledger ")
+    assert "again: completed (run 1)" in ended.err
+
+
+def test_a_failing_step_is_exit_code_1_with_one_line_and_no_traceback(shop):
+    ended = shop.call(*SALES, "--mood", "STRICT")
+    assert ended.code == 1
+    assert "Traceback" not in ended.err
+    error, following = ended.err.splitlines()[-2:]
+    assert error.startswith(r"error: step 'load' of job 'sales' failed; ValueError: =row 7 [red]\x1b[31m is wrong")
+    assert following == "next: batchwright run jobs.py:sales --day 2026-11-22 --mood s"
+    assert len(rows(shop, "sales")) == 7
+    shop.mend()
+    ended = shop.call(*SALES, "--mood", "s")
+    assert ended.code == 0
+    assert "sales goes on: run 2" in ended.err
+    assert len(rows(shop, "sales")) == 20
+
+
+def test_debug_shows_the_users_error(shop):
+    ended = shop.call(*SALES, "--mood", "STRICT", "--debug")
+    assert ended.code == 1
+    assert "Traceback" in ended.err
+    assert "in check" in ended.err
+    assert "\x1b[31m" not in ended.err
+
+
+def test_a_failed_run_is_one_object_too(shop):
+    found = shop.call(*SALES, "--mood", "STRICT", "--json").document
+    assert (found["status"], found["exit_code"]) == ("FAILED", 1)
+    assert "is wrong" in found["error"]
+
+
+def test_a_limit_stops_the_run_and_the_next_one_goes_on(shop):
+    ended = shop.call("run", "jobs.py:again", "--n", "10", "--limit", "4")
+    assert ended.code == 5
+    assert ended.err.splitlines()[-1] == "next: batchwright run jobs.py:again --n 10"
+    assert len(rows(shop, "log")) == 4
+    assert shop.call("run", "jobs.py:again", "--n", "10").code == 0
+    assert len(rows(shop, "log")) == 10
+
+
+def test_more_failures_than_the_limit_given_fail_the_run(shop):
+    ended = shop.call(*SALES, "--max-failures", "1")
+    assert ended.code == 1
+    assert "more items failed than the limit allows" in ended.err
+    assert "the limit is 1" in ended.err
+
+
+def test_a_second_time_through_an_insert_needs_a_yes(shop):
+    shop.call("run", "jobs.py:again")
+    ended = shop.call("run", "jobs.py:again", "--again")
+    assert ended.code == 2
+    assert ended.err.count("error: ") == 1
+    assert shop.call("run", "jobs.py:again", "--again", "--yes").code == 0
+    assert len(rows(shop, "log")) == 8
+
+
+def test_the_ledger_can_be_named(shop):
+    ended = shop.call("run", "jobs.py:again", "--ledger", "elsewhere.db", "--limit", "1")
+    assert ended.err.splitlines()[-1] == "next: batchwright run jobs.py:again --ledger elsewhere.db"
+    assert (shop.folder / "elsewhere.db").exists()
+    assert not (shop.folder / ".batchwright").exists()
+
+
+def test_commands_of_another_folder_name_the_ledger(shop, monkeypatch, tmp_path_factory):
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    ended = shop.call("run", f"{shop.folder}/jobs.py:sales", "--day", "2026-11-22")
+    ledger = f"{shop.folder}/.batchwright/ledger.db"
+    assert ended.err.splitlines()[-2] == f"next: batchwright failures 1 --ledger {ledger}"
+    assert shop.call("failures", "1", "--ledger", ledger).code == 0
+
+
+def test_a_secret_comes_from_the_environment_and_is_never_shown(shop, monkeypatch):
+    monkeypatch.setenv("BATCHWRIGHT_TOKEN", "hunter2")
+    for arguments in (("run", "jobs.py:fetch"), ("run", "jobs.py:fetch", "--debug"), ("explain", "jobs.py:fetch")):
+        ended = shop.call(*arguments)
+        assert ended.code == 2
+        assert "the token *** is known to everybody" in ended.err
+        assert "hunter2" not in ended.err + ended.out
+    monkeypatch.setenv("BATCHWRIGHT_TOKEN", "correct horse")
+    ended = shop.call("run", "jobs.py:fetch", "--json")
+    assert ended.code == 0
+    assert "correct horse" not in ended.out + ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("run",), "Missing argument 'FILE.py:FUNCTION'; see batchwright run --help"),
+        (("run", "absent.py:sales"), "there is no file absent.py"),
+        (("run", "job.py:sales"), "did you mean jobs.py?"),
+        (("run", "jobs.py:sale"), "did you mean jobs.py:sales?"),
+        (("run", "jobs.py"), "write jobs.py:function"),
+        (("run", "jobs.py:sales"), "Missing option '--day'; see batchwright run jobs.py:sales --help"),
+        (("run", "--day", "2026-11-22", "jobs.py:sales"), "--day stands before the job"),
+        ((*SALES, "--mood", "wild"), "'wild' is none of s, m"),
+        ((*SALES, "--limit", "0"), "0 is not in the range"),
+        ((*SALES, "--max-failures", "lots"), 'write 50 or "0.1%"'),
+        ((*SALES, "--quite"), "--quiet"),
+        ((*SALES, "extra"), "unexpected extra argument"),
+        (("run", "jobs.py:taken"), "has the name of another option; --limit is taken; rename the parameter"),
+        (("run", "jobs.py:untyped", "--x", "1"), "has no annotation"),
+        ((*SALES, "--ledger", "jobs.py"), "jobs.py"),
+    ],
+)
+def test_wrong_use_is_exit_code_2_and_one_line(shop, arguments, told):
+    ended = shop.call(*arguments)
+    assert ended.code == 2
+    assert ended.out == ""
+    (line,) = (line for line in ended.err.splitlines() if line != "building")
+    assert line.startswith("error: ")
+    assert told in line
+    assert not (shop.folder / ".batchwright").exists()
+    assert not (shop.folder / "shop.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("1 /", "SyntaxError"), ("import sys; sys.exit(0)", "sys.exit(0)"), ("1 / 0", "ZeroDivisionError")],
+)
+def test_a_job_file_that_cannot_be_loaded_is_no_bug_of_ours(shop, text, told):
+    (shop.folder / "jobs.py").write_text(text)
+    ended = shop.call("run", "jobs.py:job")
+    assert ended.code == 2
+    assert told in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_a_file_with_one_job_needs_no_function(shop):
+    (shop.folder / "single.py").write_text(
+        "from batchwright import Job, Step\ndef only(n: int = 3) -> Job:\n"
+        "    return Job('only', Step('load', read=range(n), write=lambda rows: None))\n"
+    )
+    ended = shop.call("run", "single.py", "--n", "4", "--json")
+    assert ended.code == 0
+    assert ended.document["counts"]["written"] == 4
+
+
+def test_help_shows_the_jobs_options_and_those_of_the_command(shop):
+    ended = shop.call("run", "jobs.py:sales", "--help")
+    assert ended.code == 0
+    job, command = ended.out.split("Options of the command:")
+    assert "Load the sales of a day." in job
+    assert "--day YYYY-MM-DD  the day to load  [required]" in job
+    assert "--mood [s|m]" in job
+    assert "--tolerate-failures" in command
+    assert "--day" not in command
+
+
+def test_options_of_the_command_may_stand_before_the_job(shop):
+    assert shop.call("run", "--ledger", "here.db", "-q", "jobs.py:again").code == 0
+    assert (shop.folder / "here.db").exists()
