@@ -64,6 +64,13 @@ class LedgerRunsSuite(LedgerUnderTest):
         laps = [run_to(ledger, Status.COMPLETED, next_lap=True, at_least_lap=least).lap for least in (4, 1, 9, 2)]
         assert laps == [4, 5, 9, 10]
 
+    def test_a_lap_that_only_the_targets_know_is_gone_on_with(self) -> None:
+        """A ledger that is new opens no lap that was there before; one that knows more is not set back."""
+        ledger = self.ledger()
+        laps = [run_to(ledger, Status.COMPLETED, at_least_lap=lap).lap for lap in (4, 1, 6)]
+        assert laps == [4, 4, 6]
+        assert run_to(ledger, Status.COMPLETED, next_lap=True, at_least_lap=6).lap == 7
+
     def test_instances_have_laps_of_their_own(self) -> None:
         """Other parameters are other work."""
         ledger = self.ledger()

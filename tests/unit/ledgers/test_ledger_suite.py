@@ -88,6 +88,11 @@ class StaysInItsLap(MemoryLedger):
         return super().begin_run(replace(request, next_lap=False))
 
 
+class KnowsNoLapButItsOwn(MemoryLedger):
+    def begin_run(self, request):
+        return super().begin_run(replace(request, at_least_lap=1))
+
+
 class CountsReplaysAsRuns(MemoryLedger):
     def last_run(self, key):
         return next((run for run in reversed(self._runs.values()) if run.key == key), None)
