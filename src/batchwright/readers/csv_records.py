@@ -1,0 +1,310 @@
+"""CSV text to rows: a fast way for blocks in which every line is a record, and a careful way for all others.
+
+The one rule: both ways give the same records, whatever the size of the blocks.
+"""
+
+import csv
+import io
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from batchwright.model.block import BadRecord
+from batchwright.model.errors import DeclarationError
+from batchwright.readers.line_blocks import Located, Parsed, bytes_of_lines
+from batchwright.readers.line_files import Cut
+from batchwright.readers.text_encodings import Lines, TextEncoding, without_line_end
+
+if TYPE_CHECKING:
+    from _csv import Reader
+
+Row = dict[str, str]
+
+Record = tuple[int, int, list[str] | Exception]
+"""The index of a record's first line, that of the line behind it, and its fields (none: a blank line) or its error."""
+
+LIMIT_FACTOR = 8
+"""A record of several lines may hold this many times `csv.field_size_limit()` characters."""
+
+MOST_GENERATED_COLUMNS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class CsvDialect:
+    """How fields are told apart; the names and meanings of the csv module. `quotechar=None`: nothing is quoted.
+
+    Raises DeclarationError for what the csv module refuses.
+    """
+
+    delimiter: str = ","
+    quotechar: str | None = '"'
+    escapechar: str | None = None
+    doublequote: bool = True
+    skipinitialspace: bool = False
+    strict: bool = True
+
+    def __post_init__(self) -> None:
+        """Let the csv module judge, and refuse what only newer versions of it refuse."""
+        chars = [char for char in (self.delimiter, self.quotechar, self.escapechar) if char]
+        wrong = ""
+        try:
+            self.rows([])
+        except (TypeError, ValueError, csv.Error) as error:
+            wrong = str(error)
+        if len(set(chars)) < len(chars) or set(chars) & {"\n", "\r"}:
+            wrong = "delimiter, quotechar and escapechar must differ, and be no line end"
+        if wrong:
+            raise DeclarationError("csv_rows: the csv module refuses these options", f"{wrong}; got {self}")
+
+    def rows(self, lines: Iterable[str]) -> "Reader":
+        """The csv module's own reader."""
+        return csv.reader(
+            lines,
+            delimiter=self.delimiter,
+            quotechar=self.quotechar,
+            escapechar=self.escapechar,
+            doublequote=self.doublequote,
+            skipinitialspace=self.skipinitialspace,
+            strict=self.strict,
+            quoting=csv.QUOTE_NONE if self.quotechar is None else csv.QUOTE_MINIMAL,
+        )
+
+    @property
+    def special(self) -> tuple[str, ...]:
+        """The characters by which a record may span lines."""
+        return tuple(char for char in (self.quotechar, self.escapechar) if char)
+
+
+@dataclass(frozen=True, slots=True)
+class CsvTable:
+    """Turns cuts of a CSV file's data into dicts with these names."""
+
+    names: Sequence[str]
+    dialect: CsvDialect
+    build: Callable[[Iterable[list[str]]], list[Row]] = field(init=False)
+    guard: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the function that builds dicts, and a line that shows whether the record before it was closed."""
+        object.__setattr__(self, "build", row_builder(self.names))
+        letter = next(char for char in "abcd" if char not in (self.dialect.delimiter, *self.dialect.special))
+        object.__setattr__(self, "guard", letter + self.dialect.delimiter * (len(self.names) - 1))
+
+    def parse(self, encoding: TextEncoding, cut: Cut) -> Parsed:
+        """The records of a cut."""
+        try:
+            text = cut.data.decode(encoding.codec)
+            parsed = self._parse_lines(text) or self._parse_spanning(text)
+        except (UnicodeDecodeError, csv.Error):
+            parsed = None
+        return parsed or self._parse_records(encoding, cut)
+
+    def _parse_lines(self, text: str) -> Parsed | None:
+        """The fast way: None unless each line is a record, or blank."""
+        lines = _plain_lines(text, self.guard)
+        if lines is None:
+            return None
+        try:
+            items = self.build(self.dialect.rows(lines))
+        except ValueError:
+            return self._parse_uneven(lines)
+        # A record that spans lines, an open one at the end included, leaves fewer records than lines.
+        if len(items) != len(lines):
+            return None
+        items.pop()
+        return Parsed(items, (), len(items))
+
+    def _parse_uneven(self, lines: list[str]) -> Parsed | None:
+        """The same where some lines are blank or have too many or too few fields."""
+        width, rows = len(self.names), list(self.dialect.rows(lines))
+        if len(rows) != len(lines):
+            return None
+        rows.pop()
+        items = self.build([row for row in rows if len(row) == width])
+        bad: list[BadRecord] = []
+        blank = 0
+        for index, row in enumerate(rows):
+            if not row:
+                blank += 1
+            elif len(row) != width:
+                bad.append(BadRecord(index - blank, _ragged(len(row), width), lines[index].removesuffix("\r")))
+        return Parsed(items, bad, len(rows))
+
+    def _parse_spanning(self, text: str) -> Parsed | None:
+        """The fast way where records span lines: None unless all are good and the last one is closed."""
+        if len(text) > _limit() or not text.endswith(("\n", "\r")):
+            return None
+        lines = io.StringIO(text, newline="").readlines()
+        rows = self.dialect.rows(chain(lines, (self.guard,)))
+        try:
+            items = self.build(filter(None, rows))
+        except ValueError:
+            return None
+        # An open record has swallowed the guard, and the line end before it stands in one of its fields.
+        if self.dialect.delimiter.join(items.pop().values()) != self.guard:
+            return None
+        return Parsed(items, (), len(lines))
+
+    def _parse_records(self, encoding: TextEncoding, cut: Cut) -> Parsed:
+        """The careful way, record by record."""
+        lines = encoding.decode_lines(cut.data)
+        names, width = self.names, len(self.names)
+        items: list[Row] = []
+        bad: list[BadRecord] = []
+        end = 0
+        for first, end, content in walk_records(lines, self.dialect, closed=cut.closed):
+            if isinstance(content, Exception):
+                bad.append(BadRecord(len(items) + len(bad), content, _raw(lines, first, end)))
+            elif len(content) == width:
+                items.append(dict(zip(names, content, strict=True)))
+            elif content:
+                error = _ragged(len(content), width)
+                bad.append(BadRecord(len(items) + len(bad), error, _raw(lines, first, end)))
+        return Parsed(items, bad, end, _rest(encoding, cut, lines, end))
+
+
+def locate_record(dialect: CsvDialect, encoding: TextEncoding, cut: Cut, offset: int) -> Located:
+    """The line at which a record of a cut starts."""
+    count = _count_plain(encoding, cut.data, dialect.special)
+    if count is not None:
+        return Located(offset if offset < count else None, count, count)
+    lines = encoding.decode_lines(cut.data)
+    found = _locate_good(dialect, lines.texts, offset) if len(cut.data) <= _limit() else None
+    return Located(found) if found is not None else _locate_walking(dialect, encoding, cut, (lines, offset))
+
+
+def _locate_good(dialect: CsvDialect, texts: Sequence[str], offset: int) -> int | None:
+    """The fast way: None unless all records before it are read without an error."""
+    parser = dialect.rows(texts)
+    try:
+        deque(islice(filter(None, parser), offset), maxlen=0)
+    except csv.Error:
+        return None
+    return next((index for index in range(parser.line_num, len(texts)) if without_line_end(texts[index])), None)
+
+
+def _locate_walking(dialect: CsvDialect, encoding: TextEncoding, cut: Cut, wanted: tuple[Lines, int]) -> Located:
+    lines, offset = wanted
+    records = list(walk_records(lines, dialect, closed=cut.closed))
+    starts = [first for first, _, content in records if content]
+    end = records[-1][1] if records else 0
+    found = starts[offset] if offset < len(starts) else None
+    return Located(found, len(starts), end, _rest(encoding, cut, lines, end))
+
+
+def row_builder(names: Sequence[str]) -> Callable[[Iterable[list[str]]], list[Row]]:
+    """A function that makes dicts of rows and raises ValueError at one with more or fewer fields than names.
+
+    Its code is generated, as `namedtuple` does: a display of known width, `{k0: v0, k1: v1}`, takes two thirds of the
+    time of `dict(zip(names, row))`. Only the number of columns goes into the code, never a name or a value.
+    """
+    count = len(names)
+    if count > MOST_GENERATED_COLUMNS:
+        return lambda rows: [dict(zip(names, row, strict=True)) for row in rows]
+    keys = ", ".join(f"k{index}" for index in range(count))
+    values = "".join(f"v{index}, " for index in range(count))
+    entries = ", ".join(f"k{index}: v{index}" for index in range(count))
+    source = f"def build(rows, {keys}):\n    return [{{{entries}}} for {values}in rows]"
+    namespace: dict[str, Any] = {}
+    exec(source, namespace)  # noqa: S102 - built from a number only
+    build = namespace["build"]
+    fixed = tuple(names)
+    return lambda rows: build(rows, *fixed)
+
+
+def walk_records(lines: Lines, dialect: CsvDialect, *, closed: bool) -> Iterator[Record]:
+    """Every record, blank lines as empty rows. Unless `closed`, a record that is open at the end is left out.
+
+    An error costs the record's first line only, and the next line is looked at afresh: an unclosed quote never
+    swallows what follows.
+    """
+    first, texts = 0, lines.texts
+    while first < len(texts):
+        end, error = first, ValueError("a quote is opened and not closed")
+        parser = dialect.rows(_lines_from(texts, first))
+        try:
+            for row in parser:
+                start, end = end, first + parser.line_num
+                if end - start > 1 and (too_long := _too_long(texts, start, end - 1)):
+                    end, error = start, too_long
+                    break
+                yield start, end, (lines.errors and _undecodable(lines, start, end)) or row
+        except _EndOfLinesError:
+            too_long = _too_long(texts, end, len(texts))
+            if end == len(texts) or not (closed or too_long):
+                return
+            error = too_long or error
+        except csv.Error as found:
+            error = _too_long(texts, end, first + parser.line_num - 1) or ValueError(str(found))
+        yield end, end + 1, lines.errors.get(end, error)
+        first = end + 1
+
+
+class _EndOfLinesError(Exception):
+    """Tells the end of the lines from the end of a record: the csv module hides it when it comes as StopIteration."""
+
+
+def _lines_from(texts: Sequence[str], first: int) -> Iterator[str]:
+    for index in range(first, len(texts)):
+        yield texts[index]
+    raise _EndOfLinesError
+
+
+def _too_long(texts: Sequence[str], first: int, end: int) -> ValueError | None:
+    """An error if a record that is still open after these lines has become too long."""
+    limit = _limit()
+    if end > first and sum(map(len, texts[first:end])) > limit:
+        return ValueError(f"a quote is opened and not closed within {limit:,} characters")
+    return None
+
+
+def _limit() -> int:
+    return LIMIT_FACTOR * csv.field_size_limit()
+
+
+def _undecodable(lines: Lines, first: int, end: int) -> UnicodeDecodeError | None:
+    return next((lines.errors[index] for index in range(first, end) if index in lines.errors), None)
+
+
+def _ragged(fields: int, width: int) -> ValueError:
+    return ValueError(f"{fields} field{'s' * (fields != 1)}, the header has {width}")
+
+
+def _raw(lines: Lines, first: int, end: int) -> str | bytes:
+    """The record as it stands in the file: text, or bytes where they are no text."""
+    if _undecodable(lines, first, end):
+        return b"".join(lines.raws[first:end])
+    return without_line_end("".join(lines.texts[first:end]))
+
+
+def _rest(encoding: TextEncoding, cut: Cut, lines: Lines, end: int) -> bytes:
+    """The open record at the end."""
+    return b"" if end == len(lines.texts) else cut.data[bytes_of_lines(encoding, cut.data, end) :]
+
+
+def _plain_lines(text: str, guard: str) -> list[str] | None:
+    """The lines without LF, and the guard behind them; None where line ends are mixed."""
+    line_end = "\n"
+    if "\r" in text and text.count("\r") != text.count("\r\n"):
+        if "\n" in text:
+            return None
+        line_end = "\r"
+    lines = text.split(line_end)
+    if lines[-1]:
+        lines.append(guard)
+    else:
+        lines[-1] = guard
+    return lines
+
+
+def _count_plain(encoding: TextEncoding, data: bytes, special: tuple[str, ...]) -> int | None:
+    """The number of lines if each of them surely is one record, told without parsing."""
+    if encoding.lf != b"\n" or any(char.encode(encoding.codec, "replace") in data for char in special):
+        return None
+    if data.startswith((b"\n", b"\r\n")) or b"\n\n" in data or b"\n\r\n" in data:
+        return None
+    if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+        return None
+    return data.count(b"\n") + (not data.endswith(b"\n"))

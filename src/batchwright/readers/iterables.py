@@ -1,0 +1,176 @@
+"""Plain Python collections and functions as readers.
+
+The one rule: a source that fails in mid-block first hands over what it gave before.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from batchwright.model.block import Block, Place, Position
+from batchwright.model.errors import GroundChangedError, SourceError
+from batchwright.model.processor import function_address
+from batchwright.ports import Reader
+
+
+def iterable_reader(
+    source: Iterable[Any] | Callable[[], Iterable[Any]], block_items: int, *, one_shot: bool = False
+) -> Reader[Any]:
+    """A reader over a collection, or over what a function returns each time it is called.
+
+    A sequence is entered at any index; anything else is iterated from its start again, passing over what is done.
+    `one_shot` allows what a restarted process could not read again in the same order: an iterator, a set. Raises
+    SourceError for those without it, and for what cannot be iterated.
+    """
+    if not one_shot:
+        _refuse_unrepeatable(source)
+    if isinstance(source, Sequence):
+        return SequenceReader(type(source).__name__, source, block_items)
+    if isinstance(source, Iterable):
+        return IterableReader(type(source).__name__, source, block_items)
+    if callable(source):
+        return IterableReader(function_address(source), source, block_items)
+    raise SourceError(f"a {type(source).__name__} cannot be iterated", f"got {source!r}", _MEND)
+
+
+def is_one_shot(source: object) -> bool:
+    """Whether this is an iterator: what it gave it gives no second time."""
+    return isinstance(source, Iterator) and iter(source) is source
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SequenceReader:
+    """A reader over a sequence; an anchor is an index."""
+
+    address: str
+    source: Sequence[Any] = field(repr=False)
+    block_items: int
+
+    @property
+    def seeks(self) -> bool:
+        """A restart goes straight to its index."""
+        return True
+
+    def read(self, after: Position | None) -> Iterator[Block[Any]]:
+        """Blocks of items. Raises GroundChangedError if the sequence has become shorter than the position."""
+        source, start = self.source, _anchor(after)
+        if start > len(source):
+            raise _shorter(self.address, len(source), start)
+        while start < len(source):
+            stop = min(start + self.block_items, len(source))
+            yield Block(_slice(source, start, stop), start, stop)
+            start = stop
+
+    def place(self, position: Position) -> Place:
+        """The item's index."""
+        return _place(self.address, position)
+
+    def fraction(self, position: Position) -> float | None:
+        """The position's part of the sequence."""
+        return min(1.0, _anchor(position) / len(self.source)) if len(self.source) else 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IterableReader:
+    """A reader over whatever can be iterated anew; an anchor counts the items before it."""
+
+    address: str
+    source: Iterable[Any] | Callable[[], Iterable[Any]] = field(repr=False)
+    block_items: int
+    last_iterator: deque[Iterator[Any]] = field(init=False, repr=False, default_factory=lambda: deque(maxlen=1))
+
+    @property
+    def seeks(self) -> bool:
+        """A restart iterates from the start again."""
+        return False
+
+    def read(self, after: Position | None) -> Iterator[Block[Any]]:
+        """Blocks of items. What the source raises is raised as it is, behind a block of the items before it.
+
+        Raises SourceError if the source gives an iterator that was read before, and GroundChangedError if it ends
+        before the position.
+        """
+        iterator, start = self._open(), _anchor(after)
+        try:
+            _pass_over(iterator, start, self.address)
+            yield from self._blocks(iterator, start)
+        finally:
+            # Only generators, which are ours alone: a user's file or cursor stays open.
+            if isinstance(iterator, Generator):
+                iterator.close()
+
+    def place(self, position: Position) -> Place:
+        """The item's number, counted from 0."""
+        return _place(self.address, position)
+
+    def _open(self) -> Iterator[Any]:
+        source = self.source if isinstance(self.source, Iterable) else self.source()
+        if not isinstance(source, Iterable):
+            raise SourceError(f"{self.address} must return something to iterate", f"it returned {source!r}", _MEND)
+        iterator = iter(source)
+        if any(iterator is known for known in self.last_iterator):
+            raise SourceError(
+                f"{self.address} can be read only once, and was read before",
+                f"it gave the same {type(iterator).__name__} again",
+                _MEND,
+            )
+        self.last_iterator.append(iterator)
+        return iterator
+
+    def _blocks(self, iterator: Iterator[Any], start: int) -> Iterator[Block[Any]]:
+        error: Exception | None = None
+        while error is None:
+            items: list[Any] = []
+            try:
+                # extend() keeps what it got when the iterator raises.
+                items.extend(islice(iterator, self.block_items))
+            except Exception as raised:  # noqa: BLE001 - raised again below, behind the items
+                error = raised
+            if items:
+                yield Block(items, start, start + len(items))
+                start += len(items)
+            if error is None and len(items) < self.block_items:
+                return
+        raise error
+
+
+_MEND = "give a list, or a function that returns a new iterator each time, as a generator function does"
+
+
+def _refuse_unrepeatable(source: object) -> None:
+    if is_one_shot(source):
+        raise SourceError(
+            "an iterator can be read only once", f"got {type(source).__name__}; after a crash nothing is left", _MEND
+        )
+    if isinstance(source, set | frozenset):
+        raise SourceError("a set has another order in each process", f"got {len(source):,} items", "give sorted(…)")
+
+
+def _anchor(position: Position | None) -> int:
+    return 0 if position is None or position.anchor is None else int(position.anchor)
+
+
+def _slice(source: Sequence[Any], start: int, stop: int) -> Sequence[Any]:
+    # Other sequences, like deque, need not know slices, and their slices need not be lists.
+    known = isinstance(source, list | tuple | range)
+    return list(source[start:stop]) if known else [source[index] for index in range(start, stop)]
+
+
+def _place(address: str, position: Position) -> Place:
+    return Place(address, detail=f"item {_anchor(position) + position.offset}")
+
+
+def _pass_over(iterator: Iterator[Any], count: int, address: str) -> None:
+    found = sum(1 for _ in islice(iterator, count))
+    if found < count:
+        raise _shorter(address, found, count)
+
+
+def _shorter(address: str, found: int, wanted: int) -> GroundChangedError:
+    return GroundChangedError(
+        f"{address} ends before the checkpoint",
+        f"it has {found:,} items, {wanted:,} were done",
+        "restore the input, or begin anew with --again",
+    )

@@ -1,0 +1,111 @@
+"""JSON Lines files, one JSON value a line.
+
+The one rule: what is not strictly JSON is a bad record with its raw text; NaN and Infinity are not JSON.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from batchwright.model.block import BadRecord, Block, Place, Position
+from batchwright.readers.line_blocks import Located, Parsed, place_record, read_blocks
+from batchwright.readers.line_files import Cut, LineCutter, LineFile
+from batchwright.readers.text_encodings import Lines, TextEncoding, plain_lines, without_line_end
+
+
+def json_lines(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> "JsonLines":
+    """The values of a JSON Lines file (NDJSON): usually one object, a dict, a line. Blank lines are no records.
+
+    Restarts where it stopped, without reading the beginning again. A line that is not JSON, is nested too deeply, has
+    an integer that Python refuses to convert, cannot be decoded, or is longer than 64 MiB is a bad record; its
+    neighbours are fine. Raises SourceError for an unknown encoding.
+    """
+    return JsonLines(LineFile(os.fspath(path), encoding))
+
+
+@dataclass(frozen=True, slots=True)
+class JsonLines:
+    """A reader of JSON values; build it with `json_lines`."""
+
+    file: LineFile
+
+    @property
+    def address(self) -> str:
+        """The absolute path."""
+        return f"json-lines:{self.file.absolute}"
+
+    @property
+    def seeks(self) -> bool:
+        """A restart goes straight to its byte."""
+        return True
+
+    def read(self, after: Position | None) -> Iterator[Block[Any]]:
+        """Blocks of values. An OSError is left to the caller; a file that is not the same raises GroundChangedError."""
+        with LineCutter(self.file) as cutter:
+            anchor = cutter.start if after is None or after.anchor is None else after.anchor
+            yield from read_blocks(cutter, anchor, _parse)
+
+    def place(self, position: Position) -> Place:
+        """The file, the line and its first byte."""
+        return place_record(self.file, position, lambda cutter: cutter.start, _locate)
+
+    def check(self) -> None:
+        """Raise SourceError if the file is missing, not a regular file, not readable, or in another encoding."""
+        self.file.check()
+
+    def fraction(self, position: Position) -> float | None:
+        """The position's part of the file's bytes."""
+        return self.file.fraction(position)
+
+
+def _parse(encoding: TextEncoding, cut: Cut) -> Parsed:
+    decoder = _decoder()
+    try:
+        texts = plain_lines(cut.data.decode(encoding.codec))
+        pairs = [decoder.raw_decode(text) for text in texts]
+    except (ValueError, RecursionError):
+        return _parse_each(encoding.decode_lines(cut.data), decoder)
+    if [end for _, end in pairs] != list(map(len, texts)):
+        return _parse_each(encoding.decode_lines(cut.data), decoder)
+    return Parsed([value for value, _ in pairs], (), len(texts))
+
+
+def _parse_each(lines: Lines, decoder: json.JSONDecoder) -> Parsed:
+    items: list[Any] = []
+    bad: list[BadRecord] = []
+    for index, text in enumerate(lines.texts):
+        if index in lines.errors:
+            bad.append(BadRecord(len(items) + len(bad), lines.errors[index], lines.raws[index]))
+        elif not _is_blank(text):
+            try:
+                items.append(decoder.decode(text))
+            except (ValueError, RecursionError) as error:
+                bad.append(BadRecord(len(items) + len(bad), _described(error), without_line_end(text)))
+    return Parsed(items, bad, len(lines.texts))
+
+
+def _locate(encoding: TextEncoding, cut: Cut, offset: int) -> Located:
+    texts = encoding.decode_lines(cut.data).texts
+    starts = [index for index, text in enumerate(texts) if not _is_blank(text)]
+    return Located(starts[offset] if offset < len(starts) else None, len(starts), len(texts))
+
+
+def _is_blank(text: str) -> bool:
+    return not text.strip(" \t\r\n")
+
+
+def _described(error: ValueError | RecursionError) -> ValueError:
+    """Always a ValueError, whose text is about the line and not about a document."""
+    if isinstance(error, json.JSONDecodeError):
+        return ValueError(f"not JSON: {error.msg} (column {error.colno})")
+    return ValueError("nested too deeply" if isinstance(error, RecursionError) else str(error))
+
+
+def _decoder() -> json.JSONDecoder:
+    return json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"not JSON: {name} is not a JSON number")

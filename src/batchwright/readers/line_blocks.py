@@ -1,0 +1,98 @@
+"""From cuts of a text file to blocks of items, and from a position back to a line.
+
+The one rule: an anchor is `[byte, line]`, and it moves only when a block is handed over, so that anchors chain.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from batchwright.model.block import BadRecord, Block, Place, Position
+from batchwright.model.errors import BatchwrightError
+from batchwright.readers.line_files import Cut, LineCutter, LineFile
+from batchwright.readers.text_encodings import TextEncoding
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a cut holds: its records, the number of its lines, and the `rest` of it that needs more lines behind it."""
+
+    items: Sequence[Any]
+    bad: Sequence[BadRecord]
+    lines: int
+    rest: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """The index of the line at which the wanted record of a cut starts; None: it is not here, pass over all this."""
+
+    found: int | None
+    records: int = 0
+    lines: int = 0
+    rest: bytes = b""
+
+
+Parse = Callable[[TextEncoding, Cut], Parsed]
+
+Locate = Callable[[TextEncoding, Cut, int], Located]
+"""Finds the record of a cut that has so many others before it."""
+
+
+def read_blocks(cutter: LineCutter, anchor: list[int], parse: Parse) -> Iterator[Block[Any]]:
+    """Blocks from this anchor on. A cut without a record becomes the beginning of the next block."""
+    cutter.go_to(anchor)
+    line = anchor[1]
+    while (cut := cutter.cut()) is not None:
+        parsed = _overlong(cutter.file, cut) if cut.overlong else parse(cutter.encoding, cut)
+        if parsed.rest:
+            cutter.give_back(parsed.rest)
+        line += parsed.lines
+        if parsed.items or parsed.bad:
+            next_anchor = [cutter.byte, line]
+            yield Block(parsed.items, anchor, next_anchor, parsed.bad)
+            anchor = next_anchor
+
+
+def place_record(file: LineFile, position: Position, start: Callable[[LineCutter], list[int]], locate: Locate) -> Place:
+    """The file, line and byte of the record at this position; `start` says where the first one stands.
+
+    Never raises: it is asked when something else has failed. A file that cannot be read any more gives a rough place.
+    """
+    try:
+        with LineCutter(file) as cutter:
+            anchor = start(cutter) if position.anchor is None else position.anchor
+            return _find_record(cutter, anchor, position.offset, locate)
+    except (OSError, BatchwrightError) as error:
+        byte, line = (None, None) if position.anchor is None else position.anchor
+        return Place(file.path, line, byte, f"and {position.offset} records on (no closer: {error})")
+
+
+def _find_record(cutter: LineCutter, anchor: list[int], offset: int, locate: Locate) -> Place:
+    cutter.go_to(anchor)
+    line = anchor[1]
+    while (cut := cutter.cut()) is not None:
+        located = _locate_overlong(offset) if cut.overlong else locate(cutter.encoding, cut, offset)
+        if located.found is not None:
+            byte = cut.byte + bytes_of_lines(cutter.encoding, cut.data, located.found)
+            return Place(cutter.file.path, line + located.found, byte)
+        if located.rest:
+            cutter.give_back(located.rest)
+        offset -= located.records
+        line += located.lines
+    return Place(cutter.file.path, line, cutter.byte)
+
+
+def bytes_of_lines(encoding: TextEncoding, data: bytes, count: int) -> int:
+    """The length of the first lines of this data."""
+    return sum(map(len, islice(encoding.split_lines(data), count)))
+
+
+def _overlong(file: LineFile, cut: Cut) -> Parsed:
+    error = ValueError(f"the line is longer than {file.max_line_bytes:,} bytes")
+    return Parsed((), [BadRecord(0, error, cut.data)], 1)
+
+
+def _locate_overlong(offset: int) -> Located:
+    return Located(None, 1, 1) if offset else Located(0)
