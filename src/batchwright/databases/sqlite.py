@@ -26,6 +26,20 @@ _TRANSIENT = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
 
 _REFUSED = ("SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_TOOBIG", "SQLITE_RANGE")
 
+_EXPLANATIONS: tuple[tuple[tuple[str, ...], type[BatchwrightError], str, str], ...] = (
+    (_TRANSIENT, WriteError, "database {} is locked by another process", "wait for it, or end it"),
+    (("SQLITE_FULL",), WriteError, "the disk of database {} is full", "free some space and run it again"),
+    (("SQLITE_READONLY",), TargetError, "database {} cannot be written", "change its permissions, or the path"),
+    (
+        ("SQLITE_NOTADB", "SQLITE_CORRUPT"),
+        TargetError,
+        "{} is not a sound SQLite database",
+        "restore it or name another",
+    ),
+    (("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH"), TargetError, "database {} cannot be opened", "check the path"),
+    (("SQLITE_IOERR",), WriteError, "the disk of database {} failed", "check the disk and run it again"),
+)
+
 
 def database_path(url: str) -> Path:
     """The file that `sqlite:///shop.db` (relative) or `sqlite:////data/shop.db` (absolute) names.
@@ -137,21 +151,15 @@ def classify_commit(error: BaseException) -> Fault:
 def explained(error: sqlite3.Error, path: Path) -> BatchwrightError:
     """A driver's error in our words: what is wrong with which file, and what to do."""
     name = getattr(error, "sqlite_errorname", "") or ""
-    if name.startswith(_TRANSIENT):
-        return WriteError(f"database {path} is locked by another process", str(error), "wait for it, or end it")
+    found = str(error)
     if name.startswith("SQLITE_FULL"):
-        return WriteError(f"the disk of database {path} is full", free_space(path), "free some space and run it again")
-    if name.startswith("SQLITE_READONLY"):
-        return TargetError(f"database {path} cannot be written", str(error), "change its permissions, or the path")
-    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
-        return TargetError(f"{path} is not a sound SQLite database", str(error), "restore it, or name another file")
-    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
-        return TargetError(
-            f"database {path} cannot be opened", _why_not(path, error), "check the path and its permissions"
-        )
-    if name.startswith("SQLITE_IOERR"):
-        return WriteError(f"the disk of database {path} failed", f"{error} ({name})", "check the disk and run it again")
-    return WriteError(f"database {path} refused a statement", str(error))
+        found = free_space(path)
+    elif name.startswith("SQLITE_CANTOPEN") and not os.access(path.parent, os.W_OK):
+        found = f"the folder {path.parent} is read-only"
+    for codes, kind, wrong, mend in _EXPLANATIONS:
+        if name.startswith(codes):
+            return kind(wrong.format(path), found, mend)
+    return WriteError(f"database {path} refused a statement", found)
 
 
 def free_space(path: Path) -> str:
@@ -201,9 +209,3 @@ def _remove_if_empty(path: Path) -> None:
     with contextlib.suppress(OSError):
         if path.stat().st_size == 0:
             path.unlink()
-
-
-def _why_not(path: Path, error: sqlite3.Error) -> str:
-    if not os.access(path.parent, os.W_OK):
-        return f"the folder {path.parent} is read-only"
-    return str(error)

@@ -66,7 +66,8 @@ def _apply(connection: sqlite3.Connection, component: str, migration: Migration)
         for statement in _statements(migration.script):
             connection.execute(statement)
         connection.execute(
-            "INSERT INTO batchwright_schema VALUES (?, ?) ON CONFLICT (component) DO UPDATE SET version = excluded.version",
+            "INSERT INTO batchwright_schema VALUES (?, ?) "
+            "ON CONFLICT (component) DO UPDATE SET version = excluded.version",
             (component, migration.version),
         )
 

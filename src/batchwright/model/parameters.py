@@ -57,8 +57,8 @@ def check_storable(job: str, parameters: Mapping[str, Any]) -> None:
     """Raise ParameterError for a value that the codec does not know."""
     for name, value in parameters.items():
         try:
-            encode(value)
-        except CodecError as error:
+            encode(value).encode("utf-8")
+        except (CodecError, UnicodeEncodeError) as error:
             raise ParameterError(
                 f"job '{job}': parameter '{name}' cannot be stored",
                 str(error),
