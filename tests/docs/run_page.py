@@ -66,8 +66,10 @@ def run_command(command: Command) -> str:
         timeout=TIMEOUT_SECONDS,
         check=False,
     )
-    if done.returncode != command.exit_code:
-        return f"$ {command.text}\nexit code {done.returncode}, not {command.exit_code}:\n{done.stdout}"
+    # As a shell says it: bash hands its process over to a single command, and a signal then shows as a negative number.
+    exit_code = done.returncode if done.returncode >= 0 else 128 - done.returncode
+    if exit_code != command.exit_code:
+        return f"$ {command.text}\nexit code {exit_code}, not {command.exit_code}:\n{done.stdout}"
     missing = missing_line(command.shown, done.stdout)
     return f"$ {command.text}\nthe page shows this line:\n  {missing}\nthe output is:\n{done.stdout}" if missing else ""
 
