@@ -1,8 +1,13 @@
 """`batchwright run`: parameters, exit codes, what is said and what is printed."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
+
+from batchwright.job import Job
+from batchwright.ledgers.sqlite import SqliteLedger
+from batchwright.origins import load_function
 
 SALES = ("run", "jobs.py:sales", "--day", "2026-11-22")
 
@@ -127,6 +132,17 @@ def test_a_second_time_through_an_insert_needs_a_yes(shop):
     assert ended.err.count("error: ") == 1
     assert shop.call("run", "jobs.py:again", "--again", "--yes").code == 0
     assert len(rows(shop, "log")) == 8
+
+
+def test_work_that_another_process_is_at_is_not_started(shop):
+    shop.call("run", "jobs.py:again", "--n", "9", "--limit", "2")
+    job = Job.of(load_function("jobs.py:again"), n=9)
+    with closing(SqliteLedger(shop.folder / ".batchwright" / "ledger.db")) as ledger, ledger.own(job.key):
+        ended = shop.spawn("run", "jobs.py:again", "--n", "9", "--json")
+    assert ended.code == 4
+    assert ended.err.startswith("error: job 'again' is already running with these parameters; ")
+    assert (ended.document["exit_code"], ended.document["status"]) == (4, None)
+    assert len(rows(shop, "log")) == 2
 
 
 def test_the_ledger_can_be_named(shop):
