@@ -80,7 +80,7 @@ class _Feed:
                 self._observer(event)
                 reach("K19")
                 errors = 0
-            except Exception:  # noqa: BLE001 - an observer may do anything, and the run goes on
+            except BaseException:  # noqa: BLE001 - an observer may do anything, SystemExit too, and the run goes on
                 errors += 1
                 end = "; it is muted from now on" if errors == MUTED_AFTER else ""
                 _log.exception("observer %s failed at %s%s", self._name, type(event).__name__, end)

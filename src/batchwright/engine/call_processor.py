@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from batchwright.model.drop import DROP
 from batchwright.model.errors import DeclarationError
 from batchwright.model.processor import ProcessorKind, processor_kind
 
@@ -139,10 +140,15 @@ class AsyncProcessor:
         self._wait(self._drive(results, iter((item,))))
         return results[0]
 
-    async def _drive(self, results: list[Any], items: Iterator[Any]) -> None:
+    async def _drive(self, results: list[Any], items: Iterator[Any]) -> BaseException | None:
         function = self._function
-        for item in items:
-            results.append(await function(item))  # noqa: PERF401 - what came before an error has to be kept
+        try:
+            for item in items:
+                results.append(await function(item))  # noqa: PERF401 - what came before an error has to be kept
+        except (SystemExit, KeyboardInterrupt) as error:
+            # Raised in a task, these two would end the loop's thread, and the caller would wait for ever.
+            return error
+        return None
 
     def _wait(self, coroutine: Any) -> None:
         import asyncio
@@ -150,17 +156,22 @@ class AsyncProcessor:
         assert self._loop is not None  # noqa: S101 - entered before
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
-            future.result()
+            error = future.result()
         except KeyboardInterrupt:
             future.cancel()
             raise
+        if error is not None:
+            raise error
 
 
-def refuse_iterators(results: list[Any], step: str) -> None:
-    """Raise DeclarationError if a plain function returned an iterator or an awaitable: it would be written as one."""
-    first = results[0]
+def refuse_iterators(results: list[Any], step: str) -> bool:
+    """Whether the first output among these results was looked at; False if there is none yet.
+
+    Raises DeclarationError if it is an iterator or an awaitable: a plain function's result would be written as one.
+    """
+    first = next((result for result in results if result is not DROP), DROP)
     if not isinstance(first, Iterator | AsyncIterator) and not inspect.isawaitable(first):
-        return
+        return first is not DROP
     for result in results:
         if inspect.iscoroutine(result):
             result.close()

@@ -16,7 +16,7 @@ from batchwright.engine.isolate_failures import commit_in_parts
 from batchwright.engine.process_chunk import Processed, SetAside
 from batchwright.engine.record_failure import FailureRecorder
 from batchwright.model.checkpoint import Checkpoint, Counts
-from batchwright.model.errors import FailureLimitError, ItemsFailed, StopRequestedError
+from batchwright.model.errors import FailureLimitError, ItemsFailed, StopRequestedError, WriteError
 from batchwright.model.failure import Failure, Phase
 from batchwright.model.fault_points import reach
 from batchwright.model.guarantee import Fault
@@ -147,6 +147,7 @@ def _call_function(target: OpenTarget, processed: Processed, outputs: Sequence[A
             target.sink.write(outputs[start:])
             break
         except ItemsFailed as refused:
+            _check_answer(target, refused, len(outputs) - start)
             for index, error in sorted(refused.errors.items()):
                 owner = owners[start + index]
                 try:
@@ -163,6 +164,17 @@ def _call_function(target: OpenTarget, processed: Processed, outputs: Sequence[A
             while start < len(outputs) and owners[start] in aside:
                 start += 1
     return processed.without(aside) if aside else processed
+
+
+def _check_answer(target: OpenTarget, refused: ItemsFailed, given: int) -> None:
+    """Raise WriteError for an answer that cannot be: it would lose outputs, or ask for ever."""
+    known = range(given if refused.attempted is None else min(given, refused.attempted))
+    if not known or not all(index in known for index in refused.errors):
+        raise WriteError(
+            f"step '{target.step}': the writer's ItemsFailed does not fit what it was given",
+            f"it was given {given:,} outputs, attempted {refused.attempted}, failed at {sorted(refused.errors)[:10]}",
+            "count from 0 in the list that the function was given",
+        )
 
 
 def _commit(target: OpenTarget, processed: Processed, outputs: int) -> BaseException | None:

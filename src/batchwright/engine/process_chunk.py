@@ -122,9 +122,8 @@ def _call(unprocessed: Processed, processor: Processor, policy: Attempts, step: 
             raise
         except BaseException as raised:  # noqa: BLE001 - a user's SystemExit is an item's failure too
             error = raised
-        if results and not processor.many and not checked:
-            refuse_iterators(results, step)
-            checked = True
+        if not processor.many and not checked:
+            checked = refuse_iterators(results, step)
         position = len(results) + len(aside)
         if position == len(items):
             break

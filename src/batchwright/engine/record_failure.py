@@ -3,6 +3,7 @@
 The one rule: making the record never fails, whatever the item, its error or the reader are like; no secret is in it.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,9 @@ class FailureRecorder:
     def _payload(self, chunk: Chunk, index: int) -> tuple[str | None, PayloadKind]:
         if self.skip is None or not self.skip.payload:
             return None, PayloadKind.NONE
+        if index in chunk.bad and self.skip.redact:
+            # A record that could not be read has no fields yet; any part of it may be what must not be kept.
+            return None, PayloadKind.NONE
         if index in chunk.bad:
             raw = chunk.bad[index].raw
             text = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
@@ -85,8 +89,10 @@ def error_text(error: BaseException, secrets: Sequence[str] = ()) -> str:
 
 def scrub(text: str, secrets: Sequence[str]) -> str:
     """The text without secrets and without what no database stores (lone surrogates)."""
-    for secret in secrets:
-        text = text.replace(secret, HIDDEN)
+    for secret in sorted(secrets, key=len, reverse=True):
+        # As it is, and as it stands inside JSON and inside a repr().
+        for form in (secret, json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]):
+            text = text.replace(form, HIDDEN)
     return text.encode("utf-8", "backslashreplace").decode()
 
 

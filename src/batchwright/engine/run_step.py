@@ -191,9 +191,8 @@ def _run_chunks(running: _Running, target: OpenTarget, *, resumed: bool) -> Base
                 return ended_by
             if limit is not None:
                 limit -= len(chunk)
-                if limit <= 0:
-                    return StopRequestedError()
-            if stop.requested is not None:
+            # A chunk that was cut ends the step even short of the limit: what was cut off is not read a second time.
+            if stop.requested is not None or chunk is not read or limit == 0:
                 return StopRequestedError()
     _finish(running, target)
     return None
@@ -250,7 +249,8 @@ def _open_target(running: _Running, sink: Sink[Any]) -> OpenTarget:
 
 
 def _note(running: _Running, error: BaseException, verb: str, position: Position) -> None:
-    if not getattr(error, "__notes__", None):
+    # An item's error is noted once, where it is seen first; a user's own notes are no reason to be silent.
+    if not any(str(note).startswith(f"while {verb} item") for note in getattr(error, "__notes__", ())):
         note_place(error, verb, running.bound.reader, position, (running.bound.step.name, running.context.key.job))
 
 

@@ -88,7 +88,7 @@ def parse_limit(limit: int | str | None) -> tuple[int | None, float | None]:
     found = DeclarationError(
         "the limit on failures must be a count or a percentage", f"got {limit!r}", 'write 50 or "0.1%"'
     )
-    if isinstance(limit, bool):
+    if isinstance(limit, bool) or not isinstance(limit, int | str):
         raise found
     try:
         if isinstance(limit, str) and limit.strip().endswith("%"):

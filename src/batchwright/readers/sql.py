@@ -79,7 +79,7 @@ class Query:
             raise SourceError(f"there is no database {path}", "no such file", "check the path")
         with closing(self._connect()) as connection:
             try:
-                cursor = connection.execute(f"SELECT * FROM ({self.sql}) LIMIT 0", self._bound(()))  # noqa: S608 - the user's SQL
+                cursor = connection.execute(f"SELECT * FROM ({self.sql}\n) LIMIT 0", self._bound(()))  # noqa: S608 - the user's SQL
             except sqlite3.Error as error:
                 raise SourceError(f"the query on {path} does not run", str(error), "mend the SQL") from error
             columns = [column[0] for column in cursor.description]
@@ -143,7 +143,7 @@ class Query:
         ordered = ", ".join(f"{quoted(name)} COLLATE BINARY" for name in self.key)
         behind = ", ".join("?" if self._positional else f":batchwright_key_{index}" for index in range(len(self.key)))
         where = "" if anchor is None else f"WHERE ({ordered}) > ({behind})"
-        statement = f"SELECT * FROM ({self.sql}) {where} ORDER BY {ordered} LIMIT {int(rows)}"  # noqa: S608 - quoted
+        statement = f"SELECT * FROM ({self.sql}\n) {where} ORDER BY {ordered} LIMIT {int(rows)}"  # noqa: S608 - quoted
         cursor = connection.execute(statement, self._bound(anchor or ()))
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]
