@@ -4,9 +4,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from tests.docs.pages import RUNNABLE, Command, blocks, commands, missing_line, pages
+
+import batchwright
+import batchwright.readers
+import batchwright.writers
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -93,6 +98,12 @@ def test_shown_output_is_looked_for_in_order():
 
 def test_the_readme_shows_something_that_runs():
     assert {block.language for block in blocks((ROOT / "README.md").read_text())} & set(RUNNABLE)
+
+
+@pytest.mark.parametrize("module", [batchwright, batchwright.readers, batchwright.writers], ids=lambda m: m.__name__)
+def test_every_public_name_stands_in_the_reference(module: ModuleType):
+    reference = (ROOT / "docs" / "reference" / "python.md").read_text()
+    assert [name for name in module.__all__ if not re.search(rf"\b{name}\b", reference)] == []
 
 
 def run(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
