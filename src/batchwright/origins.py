@@ -12,6 +12,7 @@ from typing import Any, cast, get_type_hints
 from batchwright.job import Job
 from batchwright.model.errors import BatchwrightError, NotReplayableError, OriginError
 from batchwright.model.execution import JobExecution
+from batchwright.model.parameters import restore_parameters
 
 
 def load_function(spec: str) -> Callable[..., Job]:
@@ -60,7 +61,7 @@ def rebuild(execution: JobExecution) -> Job:
             f"in Python: batchwright.replay({execution.id}, job=…)",
         )
     function = load_function(str(execution.origin))
-    return Job.of(function, **dict(execution.parameters))
+    return Job.of(function, **restore_parameters(function, execution.parameters))
 
 
 def _run_file(file: Path) -> ModuleType:
@@ -79,10 +80,11 @@ def _run_file(file: Path) -> ModuleType:
         sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
-    except BatchwrightError:
+    except (BatchwrightError, KeyboardInterrupt):
         del sys.modules[name]
         raise
-    except Exception as error:
+    except BaseException as error:
+        # A file that calls sys.exit is no job file either.
         del sys.modules[name]
         place = f" (line {error.lineno})" if isinstance(error, SyntaxError) else _place_in(error, path)
         raise OriginError(f"{file} cannot be loaded", f"{type(error).__name__}: {error}{place}", "mend it") from error

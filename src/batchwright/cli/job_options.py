@@ -20,8 +20,12 @@ from batchwright.model.errors import DeclarationError
 
 RESERVED = frozenset(
     {
+        "--accept-input",
+        "--adopt",
         "--again",
         "--debug",
+        "--dry-run",
+        "--from",
         "--help",
         "--json",
         "--ledger",
@@ -35,7 +39,7 @@ RESERVED = frozenset(
         "-q",
     }
 )
-"""The options of `run` itself, which no parameter may be named after."""
+"""The options of `run` itself, and those kept for it, which no parameter may be named after."""
 
 
 class JobOption(click.Option):

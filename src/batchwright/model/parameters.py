@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from batchwright.model.codec import encode
@@ -47,6 +48,12 @@ def sort_parameters(function: Callable[..., Any], parameters: Mapping[str, Any])
     return SortedParameters(kept, identifying, tuple(secret for secret in secrets if secret), could)
 
 
+def restore_parameters(function: Callable[..., Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters out of a ledger as the function takes them: an enum's member again for its value."""
+    hints = get_type_hints(function)
+    return {name: _member(hints.get(name), value) for name, value in stored.items()}
+
+
 def is_marked(annotation: object, mark: type) -> bool:
     """Whether an annotation carries this mark, as the class or as an instance of it."""
     marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
@@ -64,6 +71,16 @@ def check_storable(job: str, parameters: Mapping[str, Any]) -> None:
                 str(error),
                 "pass plain values and build objects inside the job function",
             ) from None
+
+
+def _member(hint: Any, value: Any) -> Any:
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint(value)
+    arguments = get_args(hint)
+    if isinstance(value, list) and get_origin(hint) is list:
+        return [_member(arguments[0], entry) for entry in value]
+    enums = [known for known in arguments if isinstance(known, type) and issubclass(known, Enum)]
+    return enums[0](value) if enums and value is not None else value
 
 
 def _equal(default: object, value: object) -> bool:
