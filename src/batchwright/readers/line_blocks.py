@@ -86,6 +86,9 @@ def _find_record(cutter: LineCutter, anchor: list[int], offset: int, locate: Loc
 
 def bytes_of_lines(encoding: TextEncoding, data: bytes, count: int) -> int:
     """The length of the first lines of this data."""
+    if encoding.lf == b"\n" and b"\r" not in data:
+        parts = data.split(b"\n", count)
+        return len(data) - len(parts[count]) if len(parts) > count else len(data)
     return sum(map(len, islice(encoding.split_lines(data), count)))
 
 
