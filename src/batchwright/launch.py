@@ -204,6 +204,12 @@ def _replay(run: int, ledger: Ledger, history: History, only: str | None, given:
     if execution is None:
         raise LedgerError(f"there is no run {run} in {ledger.address}", "", "see batchwright status")
     job = given or rebuild(execution)
+    if given is not None and given.key != execution.key:
+        raise NotReplayableError(
+            f"run {run} is other work than {given!r}",
+            f"it is job '{execution.job}' with the parameters {dict(execution.parameters)!r}",
+            "give the same job with the same parameters",
+        )
     names = [step.name for step in ordered_steps(job)]
     if only is not None and only not in names:
         raise NotReplayableError(f"job '{job.name}' has no step '{only}'", f"its steps are {', '.join(names)}")

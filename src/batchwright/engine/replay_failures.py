@@ -16,7 +16,8 @@ from batchwright.engine.commit_chunk import OpenTarget, commit_chunk
 from batchwright.engine.process_chunk import process_chunk
 from batchwright.engine.read_chunks import Chunk, Segment
 from batchwright.engine.record_failure import FailureRecorder
-from batchwright.engine.run_step import RunContext
+from batchwright.engine.restart import require_same_addresses
+from batchwright.engine.run_step import FAILURES_AT_ONCE, RunContext
 from batchwright.engine.stop import pause
 from batchwright.job import BoundStep
 from batchwright.model.block import BadRecord, Position
@@ -53,7 +54,11 @@ def replay_failures(bound: BoundStep, context: RunContext) -> Replayed:
                 "only transactional targets can close a failure together with its row",
                 "mend the input or the code and run the job anew with --again",
             )
+        last = context.ledger.last_step(key)
+        if last is not None:
+            require_same_addresses(bound, last)
         sink.recall()
+        _catch_up(sink, context.ledger, key)
         settling = _SettlingSink(sink, context.ledger, key)
         target = _open_target(bound, context, settling)
         tried = 0
@@ -119,6 +124,13 @@ class _SettlingSink:
 
     def close(self) -> None:
         self.sink.close()
+
+
+def _catch_up(sink: Sink[Any], ledger: Ledger, key: StepKey) -> None:
+    """Close in the ledger what a replay closed in the target before it was killed."""
+    closed = (failure.ordinal for failure in sink.failures() if failure.state is FailureState.REPLAYED)
+    while batch := list(islice(closed, FAILURES_AT_ONCE)):
+        ledger.settle_failures(key, batch)
 
 
 def _chunk(reader: Reader[Any], batch: Sequence[Failure], start: int) -> Chunk:

@@ -23,7 +23,7 @@ def recall(bound: BoundStep, key: StepKey, sink: Sink[object], ledger: Ledger) -
     """
     last = ledger.last_step(key)
     if last is not None:
-        _same_addresses(bound, last)
+        require_same_addresses(bound, last)
     checkpoint = sink.recall()
     if last is not None and isinstance(sink, Settles):
         _target_is_whole(bound, last, checkpoint)
@@ -74,7 +74,8 @@ def _step_key(key: InstanceKey, lap: int, step: str) -> StepKey:
     return StepKey(key.job, key.parameters_hash, lap, step)
 
 
-def _same_addresses(bound: BoundStep, last: StepExecution) -> None:
+def require_same_addresses(bound: BoundStep, last: StepExecution) -> None:
+    """Raise GroundChangedError if the step reads or writes elsewhere than it did then."""
     for word, then, now in (
         ("input", last.source, bound.step.source_address),
         ("target", last.target, bound.step.target_address),

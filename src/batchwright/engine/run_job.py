@@ -13,7 +13,7 @@ from batchwright.engine.restart import BEGIN_AGAIN, lap_in_targets, require_fini
 from batchwright.engine.run_step import RunContext, run_step
 from batchwright.engine.stop import Stop
 from batchwright.job import BoundStep, Job, ordered_steps
-from batchwright.model.errors import AbandonedError, ConfirmationError
+from batchwright.model.errors import AbandonedError, BatchwrightError, ConfirmationError
 from batchwright.model.events import JobFinished, JobStarted
 from batchwright.model.execution import JobExecution, RunRequest
 from batchwright.model.failure import Failure
@@ -146,16 +146,20 @@ def _execute(
     except BaseException as ended:
         interrupted = isinstance(ended, KeyboardInterrupt)
         text = "interrupted" if interrupted else describe_error(ended, job.secrets)
-        ledger.move_run(context.run, Status.STOPPED if interrupted else Status.FAILED, text)
+        status = Status.STOPPED if interrupted else Status.FAILED
+        ledger.move_run(context.run, status, text)
+        result = _result(job, context, _recorded(job, context), around, status)
+        around.announcer.announce(JobFinished(context.run, replace(result, error=text)))
         raise
     status = _status(results)
     text = next((result.error for result in results.values() if result.error), "")
-    reach("K22")
-    ledger.move_run(context.run, status, text)
     seconds = context.clock.monotonic() - started
     result = replace(_result(job, context, results, around, status), seconds=seconds, error=text)
     if result.failed:
-        result = replace(result, failure_file=around.report(context.run))
+        result = _reported(result, around)
+    # After the failure file: a run that the ledger calls complete is not gone on with, so nobody would write it.
+    reach("K22")
+    ledger.move_run(context.run, status, text)
     around.announcer.announce(JobFinished(context.run, result))
     return result, error
 
@@ -193,6 +197,26 @@ def _completed(bound: BoundStep, context: RunContext) -> StepResult:
         counts = require_finished(bound, key, sink).counts
     status = Status.COMPLETED_WITH_FAILURES if counts.failed else Status.COMPLETED
     return StepResult(name, status, counts, guarantee=bound.writer.guarantee, already_complete=True)
+
+
+def _recorded(job: Job, context: RunContext) -> dict[str, StepResult]:
+    """The steps as the ledger knows them, for a run whose results are lost."""
+    found = {step.name: context.ledger.last_step(context.step_key(step.name)) for step in job.steps}
+    return {
+        name: StepResult(name, last.status, last.counts, last.seconds, last.peak_memory_bytes, last.error)
+        if last
+        else StepResult(name, None)
+        for name, last in found.items()
+    }
+
+
+def _reported(result: JobResult, around: Surroundings) -> JobResult:
+    """With the failure file. All steps have ended: a file that cannot be written is no reason to fail the run."""
+    try:
+        return replace(result, failure_file=around.report(result.run))
+    except (OSError, BatchwrightError) as error:
+        warning = f"the failure file could not be written; {error}; the failures are in the ledger"
+        return replace(result, warnings=(*result.warnings, warning))
 
 
 def _complete(result: StepResult) -> bool:

@@ -140,7 +140,7 @@ def run_step(bound: BoundStep, context: RunContext) -> tuple[StepResult, BaseExc
         except KeyboardInterrupt:
             running.end(Status.STOPPED, "interrupted")
             raise
-        except Exception as raised:  # noqa: BLE001 - whatever ends a step is in its result
+        except (Exception, SystemExit) as raised:  # noqa: BLE001 - whatever ends a step is in its result
             error = raised
         error = _flushed(sink, error)
     if isinstance(error, StopRequestedError):

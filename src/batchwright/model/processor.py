@@ -1,8 +1,10 @@
 """What a user's function is: how a processor is called, and what a function is called in messages."""
 
 import inspect
+import sys
 from enum import StrEnum
 from functools import partial
+from pathlib import PurePath
 from typing import Any
 
 
@@ -36,7 +38,14 @@ def function_address(function: object) -> str:
     """A name that stays equal from run to run: `function:sales.to_sale`."""
     function = _unwrapped(function)
     described: Any = function if hasattr(function, "__qualname__") else type(function)
-    return f"function:{getattr(described, '__module__', '?')}.{described.__qualname__}"
+    return f"function:{_module_of(described)}.{described.__qualname__}"
+
+
+def _module_of(described: Any) -> str:
+    """A file has one name, whether it was started itself (`__main__`) or loaded by another."""
+    module = str(getattr(described, "__module__", "?"))
+    started = getattr(sys.modules.get(module), "__file__", None) if module == "__main__" else None
+    return PurePath(started).stem if started else module
 
 
 def _unwrapped(function: object) -> Any:
