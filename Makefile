@@ -48,7 +48,7 @@ types: $(VENV)/.installed-dev  ## mypy strict, and every public name typed
 	PYTHONPATH=src $(BIN)/pyright --verifytypes batchwright --ignoreexternal --pythonpath $(BIN)/python
 
 arch: $(VENV)/.installed-dev  ## layers, who may import what, sizes, names
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 	$(PYTEST) tests/architecture
 
 docs: $(VENV)/.installed-dev  ## run every code block of README.md and docs/
@@ -61,7 +61,7 @@ crash: $(VENV)/.installed-dev  ## kill real processes: `make crash N=10000 SEED=
 	$(PYTEST) tests/crash -n $(JOBS)
 
 check: lint types $(VENV)/.installed-dev  ## everything that must hold before a change goes in (under 15 minutes)
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python benchmarks/run.py --quick
 	$(PYTEST) tests -n $(JOBS)
 

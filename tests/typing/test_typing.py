@@ -11,12 +11,12 @@ ROOT = FOLDER.parents[1]
 
 
 @pytest.mark.parametrize("name", ["accepted.py", "rejected.py"])
-def test_mypy_agrees(name: str):
+def test_mypy_agrees(name: str) -> None:
     done = check(FOLDER / name)
     assert done.returncode == 0, done.stdout
 
 
-def test_a_case_that_is_accepted_after_all_would_be_noticed(tmp_path: Path):
+def test_a_case_that_is_accepted_after_all_would_be_noticed(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.py"
     cases = (FOLDER / "rejected.py").read_text()
     wrong.write_text(cases.replace("take_texts(texts: Sequence[str])", "take_texts(texts: Sequence[int])"))

@@ -49,7 +49,7 @@ class JobOption(click.Option):
         """`parameter` is the name in the function; the rest is click's."""
         super().__init__(declarations, **settings)
         self.parameter = parameter
-        self.is_secret = isinstance(self.type, SecretType)
+        self.is_secret: bool = isinstance(self.type, SecretType)
 
 
 def job_options(function: Callable[..., Any]) -> list[JobOption]:

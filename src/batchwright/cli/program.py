@@ -89,7 +89,7 @@ def _show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) 
         ctx.exit()
 
 
-program = _LazyGroup(
+program: click.Group = _LazyGroup(
     "batchwright",
     help="Batch jobs that can be killed anywhere and run again: every good row is in exactly once.",
     epilog="Start with: batchwright explain FILE.py:FUNCTION, then batchwright run FILE.py:FUNCTION",

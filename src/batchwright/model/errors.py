@@ -37,11 +37,13 @@ if TYPE_CHECKING:
 class BatchwrightError(Exception):
     """The root of every error raised by batchwright: what is wrong; what was found; what to do."""
 
-    exit_code = 1
+    exit_code: int = 1
 
     def __init__(self, wrong: str, found: str = "", mend: str = "") -> None:
         """Join the three parts that are not empty."""
-        self.wrong, self.found, self.mend = wrong, found, mend
+        self.wrong: str = wrong
+        self.found: str = found
+        self.mend: str = mend
         super().__init__("; ".join(part for part in (wrong, found, mend) if part))
 
 
@@ -98,7 +100,9 @@ class AlreadyRunningError(BatchwrightError):
 
     def __init__(self, job: str, where: str, since: datetime | None) -> None:
         """Say where it runs and since when."""
-        self.job, self.where, self.since = job, where, since
+        self.job: str = job
+        self.where: str = where
+        self.since: datetime | None = since
         started = "" if since is None else f" since {since:%Y-%m-%d %H:%M:%S} UTC"
         super().__init__(
             f"job '{job}' is already running with these parameters",
@@ -112,7 +116,10 @@ class FailureLimitError(BatchwrightError):
 
     def __init__(self, step: str, failed: int, read: int, limit: int | str | None) -> None:
         """Give the counts and the limit."""
-        self.step, self.failed, self.read, self.limit = step, failed, read, limit
+        self.step: str = step
+        self.failed: int = failed
+        self.read: int = read
+        self.limit: int | str | None = limit
         super().__init__(
             f"step '{step}': more items failed than the limit allows",
             f"{failed:,} of {read:,} items failed, the limit is {limit}",
@@ -149,10 +156,10 @@ class JobFailedError(BatchwrightError):
 
     def __init__(self, result: "JobResult", error: BaseException | None = None) -> None:
         """Name the job, the step and the cause."""
-        self.result = result
+        self.result: JobResult = result
         step = next((step.name for step in result.steps if step.error), None)
         where = f"step '{step}' of job '{result.job}'" if step else f"job '{result.job}'"
-        self.exit_code = getattr(error, "exit_code", 1)
+        self.exit_code: int = getattr(error, "exit_code", 1)
         super().__init__(f"{where} failed", result.error, f"mend it and run it again: run {result.run} goes on")
 
 
@@ -164,7 +171,7 @@ class ItemsFailed(Exception):  # noqa: N818 - an answer, not an error: the name 
 
         A writer that stopped early says how many outputs it `attempted`; those behind are not written.
         """
-        self.errors = dict(errors)
+        self.errors: dict[int, BaseException] = dict(errors)
         self.attempted = attempted
         super().__init__(f"{len(self.errors)} outputs failed")
 

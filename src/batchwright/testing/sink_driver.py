@@ -49,10 +49,10 @@ class SinkDriver:
         """Use this folder, which must be there, and a store and clock of its own."""
         self.outputs = outputs
         self.folder = folder
-        self.store = MemoryStore()
-        self.clock = FakeClock()
+        self.store: MemoryStore = MemoryStore()
+        self.clock: FakeClock = FakeClock()
         self.moments: list[Moment] = []
-        self.recalled = 0
+        self.recalled: int = 0
         self._make_writer = make_writer
         self._checkpoint_seconds = checkpoint_seconds
 

@@ -35,9 +35,9 @@ class Stage:
 
     def __init__(self, target: Path, key: StepKey) -> None:
         """Touch nothing yet."""
-        self.target = Path(os.path.realpath(target))
-        self.path = self.target.with_name(f".{self.target.name}.{key.digest}.stage")
-        self.poisoned = False
+        self.target: Path = Path(os.path.realpath(target))
+        self.path: Path = self.target.with_name(f".{self.target.name}.{key.digest}.stage")
+        self.poisoned: bool = False
         self._job = key.job
         self._descriptor = -1
         self._folder_synced = False

@@ -111,7 +111,7 @@ class ByteEncoding:
     def __init__(self, encoding: str) -> None:
         """Find out whether there is a mark."""
         self._name = encoding
-        self.mark = "".encode(encoding)
+        self.mark: bytes = "".encode(encoding)
 
     def encode(self, text: str) -> bytes:
         """The text without a mark. Raises UnicodeEncodeError."""
