@@ -250,7 +250,8 @@ def _open_target(running: _Running, sink: Sink[Any]) -> OpenTarget:
 
 def _note(running: _Running, error: BaseException, verb: str, position: Position) -> None:
     # An item's error is noted once, where it is seen first; a user's own notes are no reason to be silent.
-    if not any(str(note).startswith(f"while {verb} item") for note in getattr(error, "__notes__", ())):
+    known = ("while processing item ", "while writing item ")
+    if not any(str(note).startswith(known) for note in getattr(error, "__notes__", ())):
         note_place(error, verb, running.bound.reader, position, (running.bound.step.name, running.context.key.job))
 
 

@@ -1,12 +1,12 @@
 """Trying again: which errors, how often, how long between, and that the waits can be interrupted."""
 
 import pytest
+from tests.unit.engine.runs import Blocks, run_here
 
 from batchwright import DROP, Retry, Skip, Status, Step
 from batchwright.engine.stop import Stop
 from batchwright.ledgers.memory import MemoryLedger
 from batchwright.testing.fake_clock import FakeClock
-from tests.unit.engine.runs import Blocks, run_here
 
 
 class Flaky:

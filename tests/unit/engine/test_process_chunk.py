@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Iterator
 from functools import partial
 
 import pytest
+from tests.unit.engine.runs import Blocks, Ran, bad, run_here
 
 from batchwright import DROP, Retry, Skip, Status, Step
 from batchwright.model.errors import DeclarationError, MalformedRecordError
 from batchwright.model.failure import Phase
-from tests.unit.engine.runs import Blocks, Ran, bad, run_here
 
 
 def processed(items, process=None, **options) -> tuple[Ran, list]:
@@ -179,7 +179,7 @@ def test_a_function_that_returns_a_coroutine_is_refused_without_a_warning():
     async def later(item: int) -> int:
         return item
 
-    ran, written = processed([1, 2], lambda item: later(item))
+    ran, written = processed([1, 2], lambda item: (later)(item))
     assert isinstance(ran.error, DeclarationError)
     assert written == []
 
@@ -246,7 +246,9 @@ def test_no_checkpoint_stands_inside_an_indivisible_block(chunk_size):
 @pytest.mark.parametrize("chunk_size", [1, 3, 100])
 def test_a_limit_in_front_of_an_indivisible_block_loses_nothing(limit, chunk_size):
     written: list = []
-    step = Step("s", read=Blocks([[0], [1, 2, 3], [4, 5]], divisible=False), write=written.extend, chunk_size=chunk_size)
+    step = Step(
+        "s", read=Blocks([[0], [1, 2, 3], [4, 5]], divisible=False), write=written.extend, chunk_size=chunk_size
+    )
     ran = run_here(step, limit=limit)
     while ran.result.status is Status.STOPPED:
         ran = run_here(step, ledger=ran.ledger, limit=limit)

@@ -1,10 +1,10 @@
 """How many items may fail: by count over the lap, by rate from 1,000 items on and at the end."""
 
 import pytest
+from tests.unit.engine.runs import Blocks, as_row, bad, rows, run_here, url
 
 from batchwright import FailureLimitError, Skip, Status, Step
 from batchwright.writers import insert
-from tests.unit.engine.runs import Blocks, as_row, bad, rows, run_here, url
 
 
 def failing(bad_items, items, written, **options):
