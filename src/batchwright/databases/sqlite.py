@@ -61,7 +61,7 @@ def connect(path: Path, *, timeout_seconds: float = BUSY_SECONDS) -> sqlite3.Con
 
     Raises TargetError if the file cannot be opened for writing or is no database.
     """
-    created = _refuse_what_is_no_file(path)
+    created = check_place(path)
     connection: sqlite3.Connection | None = None
     try:
         connection = sqlite3.connect(path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False)
@@ -82,7 +82,7 @@ def connect_read_only(path: Path, *, timeout_seconds: float = BUSY_SECONDS) -> s
         raise TargetError(
             f"there is no database {path}", "no such file", "check the path, or run the step that makes it"
         )
-    _refuse_what_is_no_file(path)
+    check_place(path)
     connection: sqlite3.Connection | None = None
     try:
         connection = sqlite3.connect(
@@ -177,7 +177,7 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _refuse_what_is_no_file(path: Path) -> bool:
+def check_place(path: Path) -> bool:
     """Whether the file has yet to be created. Raises TargetError for a folder or a missing parent."""
     if path.is_dir():
         raise TargetError(f"database {path} is a folder", "", "name a file in it")

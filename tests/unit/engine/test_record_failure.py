@@ -35,7 +35,7 @@ def test_an_item_that_cannot_be_stored_is_described():
 
 
 def test_whatever_an_item_and_its_error_do_the_failure_is_kept():
-    class Rude(Exception):
+    class RudeError(Exception):
         def __str__(self) -> str:
             raise RuntimeError
 
@@ -43,11 +43,11 @@ def test_whatever_an_item_and_its_error_do_the_failure_is_kept():
         def __repr__(self) -> str:
             raise RuntimeError
 
-    failure = failure_of(Item(), error=Rude())
+    failure = failure_of(Item(), error=RudeError())
     assert failure.payload is not None
     assert failure.payload.endswith("Item>")
     assert failure.error == "(its message cannot be shown)"
-    assert failure.error_type.endswith("Rude")
+    assert failure.error_type.endswith("RudeError")
 
 
 def test_lone_surrogates_do_not_keep_a_failure_from_being_stored():

@@ -145,7 +145,7 @@ def test_a_target_that_is_not_transactional_is_refused(tmp_path, monkeypatch, ta
     monkeypatch.chdir(tmp_path)
     job = Job("j", Step("s", read=["a", "b"], process=lambda item: item + 1, write=target, skip=Skip()))
     ledger = run_here(job).ledger
-    with pytest.raises(NotReplayableError, match="only transactional targets.*--again") as caught:
+    with pytest.raises(NotReplayableError, match=r"only transactional targets.*--again") as caught:
         replay(1, ledger=ledger, job=job)
     assert caught.value.exit_code == 2
     assert {failure.state for failure in ledger.failures(1)} == {FailureState.OPEN}
@@ -168,7 +168,7 @@ def test_an_unknown_run_and_an_unknown_step_are_named(tmp_path):
     ledger = run_here(job).ledger
     with pytest.raises(LedgerError, match="no run 7"):
         replay(7, ledger=ledger, job=job)
-    with pytest.raises(NotReplayableError, match="no step 'lode'.*load"):
+    with pytest.raises(NotReplayableError, match=r"no step 'lode'.*load"):
         replay(1, ledger=ledger, job=job, step="lode")
 
 

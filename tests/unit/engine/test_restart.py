@@ -176,7 +176,7 @@ def test_beginning_again_into_an_insert_needs_a_yes_and_says_how_many_rows(tmp_p
         "j", Step("s", read=range(3), process=as_row, write=insert(url(tmp_path / "t.db"), "t")), parameters={"day": 1}
     )
     ran = run_here(job)
-    with pytest.raises(ConfirmationError, match="3 of them a second time.*--yes") as caught:
+    with pytest.raises(ConfirmationError, match=r"3 of them a second time.*--yes") as caught:
         run_here(job, ledger=ran.ledger, again=True)
     assert caught.value.exit_code == 2
     assert len(rows(tmp_path / "t.db")) == 3
