@@ -33,8 +33,8 @@ def csv_rows(  # noqa: PLR0913 - the options of a dialect, as the csv module nam
     `header` names the columns of a file without a header line; `expect` says what the header line must hold, in order.
     Restarts where it stopped, without reading the beginning again. A row with more or fewer fields than the header, a
     stray or unclosed quote (with `strict`), undecodable bytes, a field beyond `csv.field_size_limit()`, a record of
-    several lines beyond eight times that, and a line beyond 64 MiB are bad records. After a wrong quote reading goes on
-    at the next line of the file.
+    several lines beyond eight times that, and a line beyond 64 MiB are bad records. A wrong quote costs one line of the
+    file: the next one is read as if it began a record.
 
     Raises DeclarationError for options that cannot be meant and SourceError for an unknown encoding; a header that is
     missing, not as expected, or has blank or equal names raises SourceError when the file is checked or read.
@@ -132,7 +132,7 @@ def _blank_or_equal(names: Sequence[str]) -> str:
         if not name.strip():
             return f"column {number} has no name"
         if names.index(name) < number - 1:
-            return f"columns {names.index(name) + 1} and {number} are both named '{name}'"
+            return f"columns {names.index(name) + 1} and {number} are both named {_shown([name])}"
     return ""
 
 
@@ -160,12 +160,14 @@ def _read_header(cutter: LineCutter, dialect: CsvDialect) -> tuple[list[str], li
 
 
 def _difference(expected: Sequence[str], found: Sequence[str]) -> str:
-    parts = {
-        "missing": [name for name in expected if name not in found],
-        "new": [name for name in found if name not in expected],
-    }
-    told = [f"{word}: {', '.join(names)}" for word, names in parts.items() if names]
-    common = [name for name in found if name in expected]
-    if common != [name for name in expected if name in found]:
-        told.append(f"reordered: found {', '.join(found)}; expected {', '.join(expected)}")
+    missing = [name for name in expected if name not in found]
+    new = [name for name in found if name not in expected]
+    told = [f"{word}: {_shown(names)}" for word, names in (("missing", missing), ("new", new)) if names]
+    if [name for name in found if name in expected] != [name for name in expected if name in found]:
+        told.append(f"reordered: found {_shown(found)}; expected {_shown(expected)}")
     return "; ".join(told)
+
+
+def _shown(names: Sequence[str]) -> str:
+    """On one line, whatever the names hold."""
+    return ", ".join(name if name.isprintable() else repr(name) for name in names)

@@ -6,9 +6,10 @@ The one rule: both ways give the same records, whatever the size of the blocks.
 import csv
 import io
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import accumulate, chain, count, islice
 from typing import TYPE_CHECKING, Any
 
 from batchwright.model.block import BadRecord
@@ -243,47 +244,78 @@ def _generated(parameters: str, loop: str, count: int) -> Callable[..., list[Row
 def walk_records(lines: Lines, dialect: CsvDialect, *, closed: bool) -> Iterator[Record]:
     """Every record, blank lines as empty rows. Unless `closed`, a record that is open at the end is left out.
 
-    An error costs the record's first line only, and the next line is looked at afresh: an unclosed quote never
-    swallows what follows.
+    A failed record costs its first line only: an unclosed quote never swallows what follows. The lines that it had
+    swallowed are read one by one, each as a record of its own, and reading goes on as usual at the line that showed
+    the failure: otherwise a file full of odd quotes would take time in the square of its length.
     """
     first, texts = 0, lines.texts
     while first < len(texts):
-        end, error = first, ValueError("a quote is opened and not closed")
-        parser = dialect.rows(_lines_from(texts, first))
-        try:
-            for row in parser:
-                start, end = end, first + parser.line_num
-                if end - start > 1 and (too_long := _too_long(texts, start, end - 1)):
-                    end, error = start, too_long
-                    break
-                yield start, end, (lines.errors and _undecodable(lines, start, end)) or row
-        except _EndOfLinesError:
-            too_long = _too_long(texts, end, len(texts))
-            if end == len(texts) or not (closed or too_long):
-                return
-            error = too_long or error
-        except csv.Error as found:
-            error = _too_long(texts, end, first + parser.line_num - 1) or ValueError(str(found))
-        yield end, end + 1, lines.errors.get(end, error)
-        first = end + 1
+        start, open_to, error = yield from _walk_good(lines, dialect, first)
+        if start == len(texts):
+            return
+        too_long_at = _too_long_at(texts, start, open_to)
+        if too_long_at:
+            open_to, error = too_long_at, ValueError(f"{_UNCLOSED} within {_limit():,} characters")
+        elif error is None and not closed:
+            return
+        yield start, start + 1, lines.errors.get(start, error or ValueError(_UNCLOSED))
+        first = max(start + 1, open_to)
+        for index, content in enumerate(_read_alone(dialect, texts[start + 1 : first]), start + 1):
+            yield index, index + 1, lines.errors.get(index, content)
 
 
-class _EndOfLinesError(Exception):
-    """Tells the end of the lines from the end of a record: the csv module hides it when it comes as StopIteration."""
+_UNCLOSED = "a quote is opened and not closed"
+
+
+def _walk_good(
+    lines: Lines, dialect: CsvDialect, first: int
+) -> Generator[Record, None, tuple[int, int, ValueError | None]]:
+    """Records up to the first that fails: where that starts, up to where it is open, its error if it is not that."""
+    texts, end = lines.texts, first
+    parser = dialect.rows(_lines_from(texts, first))
+    try:
+        for row in parser:
+            start, end = end, first + parser.line_num
+            if end - start > 1 and _too_long_at(texts, start, end - 1):
+                return start, end - 1, None
+            yield start, end, (lines.errors and _undecodable(lines, start, end)) or row
+    except csv.Error as error:
+        return end, first + parser.line_num - 1, ValueError(str(error))
+    except IndexError:
+        pass
+    return end, len(texts), None
+
+
+def _read_alone(dialect: CsvDialect, texts: Sequence[str]) -> Sequence[list[str] | ValueError]:
+    """Each line as a record of its own: all at once if none opens a quote, else each with a reader of its own."""
+    with suppress(csv.Error):
+        rows = list(dialect.rows(chain(texts, "\n")))
+        if len(rows) > len(texts):
+            return rows[:-1]
+    return [_read_line(dialect, text) for text in texts]
+
+
+def _read_line(dialect: CsvDialect, text: str) -> list[str] | ValueError:
+    try:
+        return next(dialect.rows(_lines_from((text,), 0)))
+    except csv.Error as error:
+        return ValueError(str(error))
+    except IndexError:
+        return ValueError(_UNCLOSED)
 
 
 def _lines_from(texts: Sequence[str], first: int) -> Iterator[str]:
-    for index in range(first, len(texts)):
-        yield texts[index]
-    raise _EndOfLinesError
+    """The lines, and then an IndexError: at a StopIteration the csv module would close an open record."""
+    return map(texts.__getitem__, count(first))
 
 
-def _too_long(texts: Sequence[str], first: int, end: int) -> ValueError | None:
-    """An error if a record that is still open after these lines has become too long."""
+def _too_long_at(texts: Sequence[str], first: int, end: int) -> int:
+    """The line before which an open record that starts at `first` has become too long; 0 if it has not up to `end`."""
     limit = _limit()
-    if end > first and sum(map(len, texts[first:end])) > limit:
-        return ValueError(f"a quote is opened and not closed within {limit:,} characters")
-    return None
+    if end <= first or sum(map(len, texts[first:end])) <= limit:
+        return 0
+    lengths = accumulate(map(len, texts[first:end]))
+    return next(index for index, length in enumerate(lengths, first + 1) if length > limit)
 
 
 def _limit() -> int:

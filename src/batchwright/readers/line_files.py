@@ -134,7 +134,8 @@ class LineCutter:
         limit = self.file.max_line_bytes
         while True:
             # Reading as much again as is waiting keeps the work for a long record linear in its length.
-            more = self._stream.read(max(self.file.block_bytes, min(len(self._tail), limit)))
+            waiting, block = len(self._tail), self.file.block_bytes
+            more = self._stream.read(max(block, min(waiting, limit + block - waiting)))
             data = self._tail + more
             end = self.encoding.last_line_end(data) if more else len(data)
             if len(data) > limit:
@@ -158,14 +159,16 @@ class LineCutter:
         return made
 
     def _find_overlong(self, data: bytes, end: int) -> int | None:
-        """Where the first overlong line starts, the unfinished one at the end included."""
-        start = 0
-        for line in (*self.encoding.split_lines(data[:end]), data[end:]):
-            content = line.removesuffix(self.encoding.lf).removesuffix(self.encoding.cr)
-            if len(content) > self.file.max_line_bytes:
+        """Where the first overlong line starts, the unfinished one behind `end` included."""
+        limit, encoding, start = self.file.max_line_bytes, self.encoding, 0
+        for line in encoding.split_lines(data[:end]) if end > limit else ():
+            if len(line.removesuffix(encoding.lf).removesuffix(encoding.cr)) > limit:
                 return start
             start += len(line)
-        return None
+        unfinished = len(data) - end
+        if unfinished and data.endswith(encoding.cr):
+            unfinished -= encoding.width
+        return end if unfinished > limit else None
 
     def _pass_over(self, data: bytes) -> Cut:
         """Read to the end of the line that starts here, keeping only its beginning."""

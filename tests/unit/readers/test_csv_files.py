@@ -12,7 +12,8 @@ from batchwright.model.errors import DeclarationError, SourceError
 from batchwright.ports import Checks, Measures, Reader
 from batchwright.readers import csv_rows
 from batchwright.readers.csv_files import CsvRows
-from batchwright.readers.csv_records import LIMIT_FACTOR, MOST_GENERATED_COLUMNS, CsvDialect
+from batchwright.readers.csv_records import LIMIT_FACTOR, MOST_GENERATED_COLUMNS, CsvDialect, walk_records
+from batchwright.readers.text_encodings import Lines
 
 BLOCKS = [1, 2, 7, 20, 1 << 16]
 
@@ -162,6 +163,26 @@ def test_a_record_of_many_lines_and_fields_is_bounded_too(tmp_path, limit):
     assert len(found) == 100
 
 
+class CountingList(list):
+    def __init__(self, texts: list[str]) -> None:
+        super().__init__(texts)
+        self.looks = 0
+
+    def __getitem__(self, index):
+        self.looks += 1 if isinstance(index, int) else len(range(*index.indices(len(self))))
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("end", [[], ['"z,y\n'], ['x"\n']])
+@pytest.mark.parametrize("line", ['x","y\n', '"x\n', ',"\n', "x\n"])
+@pytest.mark.parametrize("field", [500, 100_000])
+def test_no_line_is_looked_at_again_and_again_whatever_the_quotes(limit, line, end, field):
+    csv.field_size_limit(field)
+    texts = CountingList([line] * 1_000 + end)
+    assert len(list(walk_records(Lines(texts), CsvDialect(), closed=True))) <= len(texts)
+    assert texts.looks < 10 * len(texts)
+
+
 def test_undecodable_bytes_cost_their_record_only(tmp_path):
     content = 'a,b\n1,2\n3,é\n4,"x\ny'.encode() + b'\xe9\nz"\n5,\xff,6\n7,8\n'
     found = rows(tmp_path, content)
@@ -240,6 +261,7 @@ def test_header_and_expect_exclude_each_other():
         ("id,nmae,date,x", "missing: name; new: nmae, x$|missing: name; new: nmae, x; mend"),
         ("name,id,date", "reordered: found name, id, date; expected id, name, date"),
         ("id;name;date", "missing: id, name, date; new: id;name;date"),
+        ('id,"na\nme",date', r"missing: name; new: 'na\\nme'"),
     ],
 )
 def test_a_header_that_is_not_as_expected_names_what_differs(tmp_path, found, words):
@@ -259,7 +281,7 @@ def test_a_header_as_expected_passes(tmp_path):
         ("", "has no header line; it is empty"),
         ("\n\r\n\n", "has no header line"),
         ("\ufeff", "has no header line"),
-        ("a,b,a\n", "columns 1 and 3 are both named 'a'"),
+        ("a,b,a\n", "columns 1 and 3 are both named a"),
         ("a,,b\n", "column 2 has no name"),
         ("a, ,b\n", "column 2 has no name"),
         ('\n\na,"b\n', "line 3: a quote is opened and not closed"),
