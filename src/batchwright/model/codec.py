@@ -137,6 +137,6 @@ def _unpack(value: Any) -> Any:
                 raise CodecError(f"a stored value has the unknown tag {tag}")
             try:
                 return _UNPACKERS[tag](content)
-            except (ValueError, TypeError, ArithmeticError) as error:
+            except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
                 raise CodecError(f"a stored {tag} cannot be read", f"{error}") from error
     return {key: _unpack(entry) for key, entry in value.items()}
