@@ -25,7 +25,6 @@ RESERVED = frozenset(
         "--again",
         "--debug",
         "--dry-run",
-        "--from",
         "--help",
         "--json",
         "--ledger",

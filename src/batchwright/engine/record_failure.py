@@ -36,6 +36,9 @@ class FailureRecorder:
         """The failure of the record at this index of a chunk."""
         position = chunk.locate(index)
         payload, kind = self._payload(chunk, index)
+        # A traceback holds the frames that hold the chunk, and those hold the error: a circle that keeps every chunk
+        # with a failure in memory until the collector comes by.
+        why.error.__traceback__ = None
         return Failure(
             step=self.step,
             position=position,
