@@ -4,7 +4,7 @@ Format, version 1: `{"v":1,"value":…}`. None, booleans, integers, finite float
 a dict with string keys does too, unless it has a key that starts with `$`. Everything else is a dict of one tagged
 entry: `{"$date":"2026-11-22"}`, `{"$datetime":…}`, `{"$time":…}`, `{"$timedelta":seconds}` (as [days, seconds,
 microseconds]), `{"$decimal":"1.10"}`, `{"$uuid":…}`, `{"$bytes":base64}`, `{"$path":…}`, `{"$tuple":[…]}`,
-`{"$set":[…]}` (sorted by text) and `{"$dict":[[key, value],…]}`. NaN and infinities are refused.
+`{"$set":[…]}` and `{"$dict":[[key, value],…]}` (both sorted by text). NaN and infinities are refused.
 """
 
 import base64
@@ -84,7 +84,8 @@ def _pack_tagged(value: Any, depth: int) -> Any:
 def _pack_mapping(value: Mapping[Any, object], depth: int) -> Any:
     if all(type(key) is str and not key.startswith("$") for key in value):
         return {key: _pack(entry, depth + 1) for key, entry in value.items()}
-    return {"$dict": [[_pack(key, depth + 1), _pack(entry, depth + 1)] for key, entry in value.items()]}
+    pairs = [[_pack(key, depth + 1), _pack(entry, depth + 1)] for key, entry in value.items()]
+    return {"$dict": sorted(pairs, key=lambda pair: json.dumps(pair[0]))}
 
 
 def _finite(value: float) -> float:
