@@ -1,0 +1,132 @@
+"""The public suite, run against every SQL writer."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from batchwright.ports import Writer
+from batchwright.testing.writer_suite import WriterSuite
+from batchwright.writers import execute, insert, upsert
+
+COLUMNS = {"id": "INTEGER CHECK (id >= 0)", "name": "TEXT"}
+
+
+class SqlSuite(WriterSuite):
+    """A writer of one table, or of several statements, in a database in the folder."""
+
+    def outputs(self, count: int) -> list[Any]:
+        return [{"id": number, "name": f"ä {number}"} for number in range(count)]
+
+    def bad_output(self) -> Any:
+        return {"id": -1, "name": "refused"}
+
+    def read_back(self, folder: Path) -> list[Any]:
+        return [{"id": number, "name": name} for number, name in query(folder, "SELECT id, name FROM t ORDER BY rowid")]
+
+
+class TestInsert(SqlSuite):
+    """Without any key: what is written twice is there twice."""
+
+    def writer(self, folder: Path) -> Writer[Any]:
+        return insert(address(folder), "t", columns=COLUMNS)
+
+
+class TestInsertOfTuples(SqlSuite):
+    def writer(self, folder: Path) -> Writer[Any]:
+        return insert(address(folder), "t", columns=COLUMNS)
+
+    def outputs(self, count: int) -> list[Any]:
+        return [(number, None) for number in range(count)]
+
+    def bad_output(self) -> Any:
+        return (2**63, "too large")
+
+    def read_back(self, folder: Path) -> list[Any]:
+        return query(folder, "SELECT id, name FROM t ORDER BY rowid")
+
+
+class TestInsertWithInferredColumns(SqlSuite):
+    def writer(self, folder: Path) -> Writer[Any]:
+        return insert(address(folder), "t")
+
+    def bad_output(self) -> Any:
+        return {"id": 1, "name": "\ud800"}
+
+
+class TestInsertIntoADatabaseInRollbackMode(SqlSuite):
+    """The user's own journal mode is kept."""
+
+    def writer(self, folder: Path) -> Writer[Any]:
+        return insert(address(folder), "t", columns=COLUMNS)
+
+    def test_nothing_is_created_before_the_first_write(self, tmp_path: Path) -> None:
+        """The database is there already."""
+
+    def _driver(self, folder: Path, **options: Any) -> Any:
+        driver = super()._driver(folder, **options)
+        with closing(sqlite3.connect(driver.folder / "t.db")) as connection:
+            connection.execute("CREATE TABLE mine (x)")
+        return driver
+
+    def published(self, folder: Path) -> object:
+        assert query(folder, "PRAGMA journal_mode") == [("delete",)]
+        return self.read_back(folder)
+
+
+class TestInsertThatIgnoresConflicts(SqlSuite):
+    def writer(self, folder: Path) -> Writer[Any]:
+        return insert(address(folder), "t", columns=COLUMNS, on_conflict="ignore")
+
+
+class TestUpsert(SqlSuite):
+    def writer(self, folder: Path) -> Writer[Any]:
+        return upsert(address(folder), "t", key="id", columns=COLUMNS)
+
+
+class TestExecuteOfARunningBalance(SqlSuite):
+    """Not idempotent: a statement that is executed twice shows in the sum."""
+
+    def writer(self, folder: Path) -> Writer[Any]:
+        return execute(address(folder), "INSERT INTO balance_changes VALUES (:amount)")
+
+    def test_nothing_is_created_before_the_first_write(self, tmp_path: Path) -> None:
+        """The tables are there already."""
+
+    def _driver(self, folder: Path, **options: Any) -> Any:
+        driver = super()._driver(folder, **options)
+        with closing(sqlite3.connect(driver.folder / "t.db")) as connection:
+            connection.executescript("""
+                CREATE TABLE balance (total INTEGER); INSERT INTO balance VALUES (0);
+                CREATE TABLE balance_changes (amount INTEGER CHECK (amount >= 0));
+                CREATE TRIGGER book AFTER INSERT ON balance_changes
+                    BEGIN UPDATE balance SET total = total + new.amount; END;
+            """)
+        return driver
+
+    def outputs(self, count: int) -> list[Any]:
+        return [{"amount": number} for number in range(count)]
+
+    def bad_output(self) -> Any:
+        return {"amount": -1}
+
+    def read_back(self, folder: Path) -> list[Any]:
+        changes = query(folder, "SELECT amount FROM balance_changes ORDER BY rowid")
+        assert query(folder, "SELECT total FROM balance") == [(sum(amount for (amount,) in changes),)]
+        return [{"amount": amount} for (amount,) in changes]
+
+
+def address(folder: Path) -> str:
+    return f"sqlite:///{folder / 't.db'}"
+
+
+def query(folder: Path, sql: str) -> list[Any]:
+    if not (folder / "t.db").exists():
+        return []
+    with closing(sqlite3.connect(folder / "t.db")) as connection:
+        try:
+            return connection.execute(sql).fetchall()
+        except sqlite3.OperationalError as error:
+            if "no such table: t" not in str(error):
+                raise
+            return []
