@@ -1,0 +1,243 @@
+"""PostgreSQL for readers, writers and ledgers: connect, transactions, and how long anything may wait.
+
+The one rule: every wait has an end, and no password leaves this module: addresses and error texts are without it.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, unquote
+
+from batchwright.databases.postgres_errors import explained
+from batchwright.model.errors import ConfigurationError, WriteError
+from batchwright.model.fault_points import reach
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[Any]
+
+SCHEMES = ("postgresql://", "postgres://")
+
+DEFAULT_SCHEMA = "batchwright"
+"""Where our own tables live, unless the address says `?records_schema=…`."""
+
+STATEMENT_SECONDS = 60
+"""How long one statement of a writer may take; a reader's may take longer."""
+
+LOCK_SECONDS = 10
+"""How long one statement waits for somebody else's lock."""
+
+IDLE_SECONDS = 20
+"""How long a transaction may stay open with nothing happening in it: a frozen owner must not block its successor."""
+
+_OWN_PARAMETER = "records_schema"
+
+_CONNECTION_DEFAULTS = {
+    "application_name": "batchwright",
+    "client_encoding": "UTF8",
+    "connect_timeout": "10",
+    "keepalives": "1",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+
+_CHOSEN_BY_THE_USER = ("client", "user", "database", "database user")
+"""The sources of a setting that somebody has meant: the address's `options`, ALTER ROLE, ALTER DATABASE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A PostgreSQL database by its address. Shown and compared without user, password and options."""
+
+    shown: str
+    schema: str = field(compare=False)
+    url: str = field(repr=False, compare=False)
+    secrets: tuple[str, ...] = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        """The address without anything secret."""
+        return self.shown
+
+
+def is_postgres(url: object) -> bool:
+    """Whether this is the address of a PostgreSQL database."""
+    return isinstance(url, str) and url.startswith(SCHEMES)
+
+
+def database_of(url: str) -> Database:
+    """The database that `postgresql://user:password@host:5432/shop?options` names.
+
+    All of libpq's parameters are understood; those missing come from libpq's environment variables. One is ours:
+    `records_schema` names the schema of checkpoints and failures. Raises ConfigurationError for any other address.
+    """
+    if not is_postgres(url):
+        raise ConfigurationError(
+            "a PostgreSQL database must be named by an address that starts with postgresql://",
+            f"got an address that starts with {str(url).split('://', 1)[0][:20]}://" if "://" in str(url) else "",
+            "write postgresql://user@host:5432/database",
+        )
+    rest, _, query = url.split("://", 1)[1].partition("?")
+    authority, _, path = rest.partition("/")
+    login, _, hosts = authority.rpartition("@")
+    parameters = dict(parse_qsl(query, keep_blank_values=True))
+    schema = parameters.pop(_OWN_PARAMETER, DEFAULT_SCHEMA)
+    if not schema or "\0" in schema:
+        raise ConfigurationError(
+            f"{_OWN_PARAMETER} must name a schema", "got nothing", f"?{_OWN_PARAMETER}=batchwright"
+        )
+    place = _place(hosts, unquote(path), parameters)
+    kept = "&".join(part for part in query.split("&") if part and not part.startswith(f"{_OWN_PARAMETER}="))
+    password = login.partition(":")[2]
+    secrets = {password, unquote(password), parameters.get("password", ""), parameters.get("sslpassword", "")}
+    return Database(place, schema, f"postgresql://{rest}" + (f"?{kept}" if kept else ""), tuple(sorted(secrets - {""})))
+
+
+def connect(database: Database, *, read_only: bool = False, statement_seconds: int = STATEMENT_SECONDS) -> "Connection":
+    """A connection in autocommit mode, in which no wait is without end.
+
+    What the address's `options`, the role or the database set for a time-out holds, unless it is 0.
+    Raises ConfigurationError without psycopg, TargetError if the server turns us away for good, and WriteError (which
+    `classify` knows as transient) if it cannot be reached now.
+    """
+    psycopg = driver()
+    named = set(dict(parse_qsl(database.url.partition("?")[2], keep_blank_values=True)))
+    given = {name: value for name, value in _CONNECTION_DEFAULTS.items() if name not in named}
+    connection: Connection | None = None
+    try:
+        connection = psycopg.connect(database.url, autocommit=True, **given)
+        _bound(connection, statement_seconds)
+        if read_only:
+            connection.execute("SET default_transaction_read_only = on")
+    except psycopg.ProgrammingError as error:
+        # libpq quotes parts of an address that it cannot read: nothing of it may be shown, nor chained.
+        raise ConfigurationError(
+            f"the address of {database} cannot be used",
+            without_secrets(str(error), database) if error.sqlstate else "libpq cannot read it",
+            "percent-encode special characters in user and password, and check the names of its options",
+        ) from None
+    except (psycopg.Error, OSError) as error:
+        if connection is not None:
+            connection.close()
+        raise explained(error, database.shown, database.secrets) from error
+    else:
+        return connection
+
+
+def driver() -> Any:
+    """The driver, psycopg 3. Raises ConfigurationError where it is not installed."""
+    try:
+        import psycopg
+    except ImportError as error:
+        raise ConfigurationError(
+            "PostgreSQL needs the driver psycopg", str(error), "pip install 'batchwright[postgres]'"
+        ) from error
+    return psycopg
+
+
+@contextlib.contextmanager
+def transaction(connection: "Connection") -> Iterator["Connection"]:
+    """One transaction: committed at the end of the block, rolled back on any error."""
+    begin(connection)
+    try:
+        yield connection
+        commit(connection)
+    except BaseException:
+        roll_back(connection)
+        raise
+
+
+def begin(connection: "Connection") -> None:
+    """Begin a transaction."""
+    connection.execute("BEGIN")
+
+
+def commit(connection: "Connection") -> None:
+    """Commit. Raises WriteError if there was nothing to commit: PostgreSQL's COMMIT of a failed transaction is silent.
+
+    What any other error means is for `classify_commit` to say.
+    """
+    if not usable(connection):
+        raise WriteError("the transaction is not open any more", "an error inside it was passed over", "report this")
+    reach("K11")
+    answer = connection.execute("COMMIT").statusmessage
+    if answer != "COMMIT":
+        raise WriteError("PostgreSQL rolled the transaction back by itself", f"it answered {answer}", "run it again")
+
+
+def roll_back(connection: "Connection") -> None:
+    """Undo what is open. Never raises: what cannot be rolled back was never committed. Closes what is broken."""
+    try:
+        if in_transaction(connection):
+            connection.execute("ROLLBACK")
+    except Exception:  # noqa: BLE001 - the server undoes what a closed connection leaves behind
+        close(connection)
+
+
+def close(connection: "Connection") -> None:
+    """Let a connection go. Never raises."""
+    with contextlib.suppress(Exception):
+        connection.close()
+
+
+def in_transaction(connection: "Connection") -> bool:
+    """Whether a transaction is open, sound or failed."""
+    return not connection.closed and connection.info.transaction_status != 0  # 0: IDLE
+
+
+def usable(connection: "Connection") -> bool:
+    """Whether a transaction is open in which statements still work."""
+    return not connection.closed and connection.info.transaction_status == 2  # noqa: PLR2004 - INTRANS
+
+
+def without_secrets(text: str, database: Database) -> str:
+    """The text with every secret of the address masked."""
+    for secret in database.secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
+def durability_warning(connection: "Connection") -> str:
+    """What makes an acknowledged commit less than durable on this server, in words; empty if nothing does."""
+    rows = connection.execute(
+        "SELECT name FROM pg_settings WHERE setting = 'off' AND name IN ('fsync', 'synchronous_commit', "
+        "'full_page_writes') ORDER BY name"
+    ).fetchall()
+    if not rows:
+        return ""
+    return f"a power cut can lose committed chunks: this server runs with {', '.join(f'{row[0]}=off' for row in rows)}"
+
+
+def quoted(name: str) -> str:
+    """An identifier, quoted."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _place(hosts: str, name: str, parameters: dict[str, str]) -> str:
+    """Host, port and database as one comparable address."""
+    host = parameters.get("host") or parameters.get("hostaddr") or hosts or os.environ.get("PGHOST", "")
+    port = parameters.get("port") or ("" if hosts else os.environ.get("PGPORT", ""))
+    name = parameters.get("dbname") or name or os.environ.get("PGDATABASE", "")
+    return f"postgresql://{quote(unquote(host), safe=":,[]")}{f':{port}' if port else ''}/{name}"
+
+
+def _bound(connection: "Connection", statement_seconds: int) -> None:
+    """Give every time-out of the session an end, where nobody has given it one."""
+    ours = {
+        "statement_timeout": f"{statement_seconds}s",
+        "lock_timeout": f"{LOCK_SECONDS}s",
+        "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
+        "client_connection_check_interval": "5s",
+    }
+    rows = connection.execute(
+        "SELECT name, setting, source FROM pg_settings WHERE name = ANY(%s)", [list(ours)]
+    ).fetchall()
+    chosen = {name for name, setting, source in rows if source in _CHOSEN_BY_THE_USER and setting != "0"}
+    wanted = [(name, ours[name]) for name, _, _ in rows if name not in chosen]
+    calls = ", ".join(["set_config(%s, %s, false)"] * len(wanted))
+    if wanted:
+        connection.execute(f"SELECT {calls}", [part for pair in wanted for part in pair])
