@@ -5,8 +5,9 @@ The one rule: nothing here commits. The caller's transaction holds data, checkpo
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, fields
+from dataclasses import fields
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from batchwright.model.fault_points import reach
 COMPONENT = "records"
 
 _COUNTS = tuple(field.name for field in fields(Counts))
+_count_values = attrgetter(*_COUNTS)
 _KEY = ("job", "parameters_hash", "lap", "step", "partition")
 _KEYED = " AND ".join(f"{column} = ?" for column in _KEY)
 _MOVED = ("ordinal", "anchor", '"offset"', *_COUNTS, "state", "finished", "updated_at")
@@ -179,7 +181,7 @@ def _checkpoint_values(checkpoint: Checkpoint) -> tuple[Any, ...]:
         position.ordinal,
         storable(encode(position.anchor)),
         position.offset,
-        *astuple(checkpoint.counts),
+        *_count_values(checkpoint.counts),
         storable(encode(dict(checkpoint.state))),
         int(checkpoint.finished),
         datetime.now(UTC).isoformat(),

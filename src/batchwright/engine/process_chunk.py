@@ -69,6 +69,8 @@ class Processed:
 
     def without(self, aside: Mapping[int, SetAside]) -> "Processed":
         """The same chunk with more records set aside."""
+        for why in aside.values():
+            _forget_frames(why.error)
         pairs = zip(self.indexes(), self.results, strict=True)
         results = [result for index, result in pairs if index not in aside]
         return replace(self, results=results, failed={**self.failed, **aside})
@@ -141,6 +143,7 @@ def _call(unprocessed: Processed, processor: Processor, policy: Attempts, step: 
         index = chunk.good_indexes()[position]
         if ended:
             return _cut(unprocessed, index, results, aside, retried, error)
+        _forget_frames(error)
         aside[index] = SetAside(error, Phase.PROCESS, attempts)
     return replace(unprocessed, results=results, failed={**unprocessed.failed, **aside}, retried=retried)
 
@@ -159,3 +162,16 @@ def _cut(
         unprocessed, chunk=unprocessed.chunk.part(0, index), results=results, failed=failed, retried=retried
     )
     return replace(until.part(0, unprocessed.chunk.cut_at(index)), ended_by=error)
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Drop the tracebacks of an error that is set aside.
+
+    They hold the frames, these the chunk, and that the error: a ring that lives until the garbage collector finds it.
+    """
+    pending: list[BaseException | None] = [error]
+    while pending:
+        known = pending.pop()
+        if known is not None and known.__traceback__ is not None:
+            known.__traceback__ = None
+            pending += (known.__cause__, known.__context__)
