@@ -1,0 +1,245 @@
+"""The reference jobs that are killed: every kind of reader, processor and writer, in small chunks.
+
+The one rule: each writes what a duplicate shows up in: rows without a key, a running balance, files byte for byte.
+Every job is a function of the folder that holds its input and takes its output. Loaded by file, too: see `drive.py`.
+"""
+
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from batchwright import DROP, Drop, Job, Retry, Skip, Step, each
+from batchwright.model.fault_points import reach
+from batchwright.readers import csv_rows, json_lines, query, text_lines
+from batchwright.writers import csv_file, execute, insert, json_lines_file, text_file, upsert
+
+ITEMS = 40
+
+CHUNK = 3
+
+BAD = Skip(on=(ValueError, TypeError, sqlite3.IntegrityError))
+
+TRY_AGAIN = Retry(on=OSError, attempts=3, delay_seconds=0)
+
+_tried: set[object] = set()
+
+
+def tables(folder: Path) -> Job:
+    """CSV into a table without a key; several rows an item; a running balance; an upsert."""
+    shop = f"sqlite:///{folder}/shop.db"
+    sales = query(shop, "SELECT id, shop, amount FROM sales", key=("id", "amount"), page_rows=5)
+    return Job(
+        "tables",
+        step("load", csv_rows(folder / "sales.csv"), to_sale, insert(shop, "sales"), retry=TRY_AGAIN),
+        step("split", csv_rows(folder / "sales.csv"), to_parts, insert(shop, "parts"), chunk_size=4),
+        step("add", sales, to_move, execute(shop, "UPDATE balance SET total = total + :amount WHERE shop = :shop")),
+        step("keep", latest, to_latest, upsert(shop, "latest", key="shop")),
+    )
+
+
+def files(folder: Path) -> Job:
+    """A query into CSV, lines into text, documents into documents; durable at every chunk, or only now and then."""
+    numbers = query(f"sqlite:///{folder}/numbers.db", "SELECT id, name FROM numbers", key="id", page_rows=5)
+    lines, documents = folder / "lines.txt", folder / "documents.jsonl"
+    return Job(
+        "files",
+        step("rows", numbers, to_row, csv_file(folder / "out" / "rows.csv"), checkpoint_seconds=0),
+        step("lines", text_lines(lines), to_line, text_file(folder / "out" / "lines.txt"), checkpoint_seconds=0.003),
+        step(
+            "documents",
+            json_lines(documents),
+            to_documents,
+            json_lines_file(folder / "out" / "documents.jsonl"),
+            checkpoint_seconds=0,
+        ),
+        step("once", range(ITEMS), None, text_file(folder / "out" / "none.txt"), checkpoint_seconds=0.05),
+    )
+
+
+def late(folder: Path) -> Job:
+    """Rows that are refused at COMMIT only, in a database with a rollback journal of its own; an async processor."""
+    orders = f"sqlite:///{folder}/orders.db"
+    return Job(
+        "late",
+        step("orders", order_numbers, to_order, insert(orders, "orders"), chunk_size=5),
+        step("lines", order_numbers, to_order_lines, insert(orders, "order_lines"), chunk_size=2),
+    )
+
+
+def calls(folder: Path) -> Job:
+    """Plain functions as writers: nothing may be lost, and only the chunk in flight may come again."""
+    return Job(
+        "calls",
+        step("append", csv_rows(folder / "sales.csv"), to_sale, AppendIds(folder / "append.txt"), retry=TRY_AGAIN),
+        step("each", csv_rows(folder / "sales.csv"), to_steady_sale, each(append_to(folder / "each.txt"))),
+    )
+
+
+JOBS: dict[str, Callable[[Path], Job]] = {"tables": tables, "files": files, "late": late, "calls": calls}
+
+
+def step(name: str, read: Any, process: Any, write: Any, **options: Any) -> Step[Any, Any]:
+    """A step in small chunks that sets bad items aside."""
+    return Step(name, read=read, process=process, write=write, **{"chunk_size": CHUNK, "skip": BAD, **options})
+
+
+def prepare(folder: Path) -> None:
+    """Lay the input of every job into an empty folder."""
+    sales = [f"{i},s{i % 3},{amount_of(i)}" + (",one too many" if i % 17 == 16 else "") for i in range(ITEMS)]
+    (folder / "sales.csv").write_text("\n".join(["id,shop,amount", *sales]) + "\n")
+    (folder / "lines.txt").write_text("".join(f"line {i}\n" for i in range(ITEMS)))
+    documents = [f'{{"id": {i}' + ("}" if i % 11 != 10 else "") for i in range(ITEMS)]
+    (folder / "documents.jsonl").write_text("\n".join(documents) + "\n")
+    execute_script(folder / "shop.db", SHOP)
+    execute_script(folder / "orders.db", ORDERS)
+    execute_script(folder / "numbers.db", NUMBERS)
+
+
+SHOP = """
+PRAGMA journal_mode = WAL;
+CREATE TABLE audit (id INTEGER);
+CREATE TABLE sales (id INTEGER, shop TEXT, amount INTEGER CHECK (amount <> 13));
+CREATE TRIGGER audited BEFORE INSERT ON sales BEGIN
+    INSERT INTO audit VALUES (NEW.id);
+    SELECT RAISE(FAIL, 'too large') WHERE NEW.amount > 900;
+END;
+CREATE TABLE parts (id INTEGER, part INTEGER CHECK (part <> 3 OR id <> 8));
+CREATE TABLE balance (shop TEXT PRIMARY KEY, total INTEGER);
+INSERT INTO balance VALUES ('s0', 0), ('s1', 0), ('s2', 0);
+"""
+
+ORDERS = """
+CREATE TABLE shops (id INTEGER PRIMARY KEY);
+INSERT INTO shops VALUES (0), (1), (2);
+CREATE TABLE orders (id INTEGER, shop INTEGER REFERENCES shops DEFERRABLE INITIALLY DEFERRED);
+CREATE TABLE order_lines (id INTEGER, line INTEGER);
+"""
+
+NUMBERS = f"""
+CREATE TABLE numbers (id INTEGER PRIMARY KEY, name TEXT);
+WITH RECURSIVE n (id) AS (SELECT 0 UNION ALL SELECT id + 1 FROM n WHERE id < {ITEMS - 1})
+INSERT INTO numbers SELECT id, 'name ' || id FROM n;
+"""
+
+
+def execute_script(path: Path, script: str) -> None:
+    """Make a database."""
+    connection = sqlite3.connect(path)
+    connection.executescript(script)
+    connection.close()
+
+
+def amount_of(number: int) -> int:
+    """What a sale is worth: some break the table's rules, some the trigger's, some the processor's."""
+    return {5: 13, 19: 950, 20: 990, 21: -1, 33: 13}.get(number, number * 7 % 100 + 100)
+
+
+def to_sale(row: dict[str, str]) -> dict[str, Any] | Drop:
+    """Some fail the first time that a process meets them."""
+    number = int(row["id"])
+    if number % 9 == 4 and number not in _tried:
+        _tried.add(number)
+        raise OSError("try again")
+    return to_steady_sale(row)
+
+
+def to_steady_sale(row: dict[str, str]) -> dict[str, Any] | Drop:
+    """Some always fail; some are dropped."""
+    reach("K5")
+    number, amount = int(row["id"]), int(row["amount"])
+    if amount < 0:
+        raise ValueError(f"the amount of {number} is negative")
+    return DROP if number % 8 == 7 else {"id": number, "shop": row["shop"], "amount": amount}
+
+
+def to_parts(row: dict[str, str]) -> Iterator[dict[str, int]]:
+    """None to three rows an item; a whole item is refused when one of its rows is."""
+    reach("K5")
+    number = int(row["id"])
+    for part in range(number % 4):
+        yield {"id": number, "part": part + 1}
+    if number == 8:
+        yield from ({"id": number, "part": part} for part in (1, 2, 3))
+
+
+def to_move(row: dict[str, Any]) -> dict[str, Any]:
+    """What is added to a shop's balance."""
+    reach("K5")
+    return {"shop": row["shop"], "amount": row["amount"]}
+
+
+def latest() -> Iterator[int]:
+    """A plain function as input."""
+    yield from range(ITEMS)
+
+
+def to_latest(number: int) -> dict[str, Any]:
+    """Later items overwrite earlier ones."""
+    reach("K5")
+    return {"shop": f"s{number % 7}", "number": number}
+
+
+def to_row(row: dict[str, Any]) -> dict[str, Any] | Drop:
+    """Some cannot be written in a cell."""
+    reach("K5")
+    if row["id"] % 10 == 3:
+        return DROP
+    return {**row, "name": b"bytes"} if row["id"] % 12 == 5 else row
+
+
+def to_line(line: str) -> str:
+    """Some are two lines, which no line can be."""
+    reach("K5")
+    return "two\nlines" if line.endswith("13") else line.upper()
+
+
+def to_documents(document: dict[str, int]) -> Iterator[dict[str, Any]]:
+    """None to two documents an item; one of them has what JSON has not."""
+    reach("K5")
+    for part in range(document["id"] % 3):
+        yield {**document, "part": float("nan") if document["id"] == 14 else part}
+
+
+def order_numbers() -> range:
+    """A function that gives a sequence."""
+    return range(ITEMS)
+
+
+async def to_order(number: int) -> dict[str, int]:
+    """Some name a shop that is not there."""
+    reach("K5")
+    return {"id": number, "shop": 9 if number in (6, 7, 23) else number % 3}
+
+
+async def to_order_lines(number: int) -> AsyncIterator[dict[str, int]]:
+    """None to two rows an item."""
+    reach("K5")
+    for line in range(number % 3):
+        yield {"id": number, "line": line}
+
+
+class AppendIds:
+    """A function of a chunk: appends it in one call."""
+
+    def __init__(self, path: Path) -> None:
+        self._append = append_to(path)
+
+    def __call__(self, sales: list[dict[str, Any]]) -> None:
+        self._append(*sales)
+
+
+def append_to(path: Path) -> Callable[..., None]:
+    """A function that appends the ids of its arguments, a line each; reaches a fault point on both sides of it."""
+    reached = count()
+
+    def append(*sales: dict[str, Any]) -> None:
+        reach("K8" if next(reached) else "K7")
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(descriptor, "".join(f"{sale['id']}\n" for sale in sales).encode())
+        os.close(descriptor)
+        reach("K9")
+
+    return append

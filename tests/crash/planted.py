@@ -1,0 +1,160 @@
+"""Bugs to plant, one function each: they break a guarantee on purpose, so that a suite can show that it would see it.
+
+The one rule: nothing in the product knows of them. Each patches the process that it is called in; `patch` is `setattr`
+in a process that will be killed, and a test's own undoing setter elsewhere.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import wraps
+from typing import Any
+from uuid import uuid4
+
+from batchwright.databases import sqlite, sqlite_records
+from batchwright.engine import commit_chunk, read_chunks, run_step
+from batchwright.ledgers.sqlite import SqliteLedger
+from batchwright.model.block import Position
+from batchwright.model.checkpoint import Checkpoint, StepKey
+from batchwright.model.failure import Failure
+from batchwright.ports import Scope
+from batchwright.writers import sql
+
+Patch = Callable[[Any, str, Any], None]
+
+
+def checkpoint_outside_the_transaction(patch: Patch) -> None:
+    """The rows are committed first, their checkpoint in a transaction of its own."""
+    commit = sql.SqlSink.commit
+
+    def apart(self: Any, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
+        if self._connection is not None and self._connection.in_transaction:
+            sqlite.commit(self._connection)
+        commit(self, checkpoint, failures)
+
+    patch(sql.SqlSink, "commit", apart)
+
+
+def no_fsync(patch: Patch) -> None:
+    """Nothing is synced: neither stages nor SQLite."""
+    patch(os, "fsync", lambda _: None)
+    durable = sqlite._make_durable
+
+    def careless(connection: sqlite3.Connection, *, created: bool) -> None:
+        durable(connection, created=created)
+        connection.execute("PRAGMA synchronous = OFF")
+
+    patch(sqlite, "_make_durable", careless)
+
+
+def no_savepoint(patch: Patch) -> None:
+    """A row that is refused is passed over, and what its statement has done so far stays."""
+
+    class WithoutSavepoints:
+        def __init__(self, connection: sqlite3.Connection) -> None:
+            self._connection = connection
+
+        def execute(self, statement: str, *parameters: Any) -> Any:
+            if statement.startswith(("SAVEPOINT", "ROLLBACK TO", "RELEASE")):
+                return None
+            return self._connection.execute(statement, *parameters)
+
+        @property
+        def in_transaction(self) -> bool:
+            return self._connection.in_transaction
+
+    for name in ("_write_group", "_write_singly"):
+        patch(sql.SqlSink, name, _with_connection(getattr(sql.SqlSink, name), WithoutSavepoints))
+
+
+def _with_connection(method: Any, wrap: Any) -> Any:
+    @wraps(method)
+    def wrapped(self: Any, connection: Any, *arguments: Any) -> None:
+        method(self, connection if isinstance(connection, wrap) else wrap(connection), *arguments)
+
+    return wrapped
+
+
+def position_asked_at_commit_time(patch: Patch) -> None:
+    """The checkpoint says where the reader stands, which is at the end of the block that it gave last."""
+    chunks, checkpoint_after = read_chunks.read_chunks, commit_chunk._checkpoint_after
+    stands: list[Position] = []
+
+    def noting(reader: Any, after: Position | None, chunk_size: int) -> Iterator[Any]:
+        class Noting:
+            address = reader.address
+
+            @staticmethod
+            def read(position: Position | None) -> Iterator[Any]:
+                # What was read of the first block before counts into its ordinal already.
+                ordinal = position.ordinal - position.offset if position else 0
+                for block in reader.read(position):
+                    ordinal += len(block)
+                    stands[:] = [Position(ordinal, block.next_anchor)]
+                    yield block
+
+        return chunks(Noting, after, chunk_size)
+
+    def asking(*arguments: Any) -> Checkpoint:
+        checkpoint = checkpoint_after(*arguments)
+        return replace(checkpoint, position=stands[0]) if stands else checkpoint
+
+    patch(run_step, "read_chunks", noting)
+    patch(commit_chunk, "_checkpoint_after", asking)
+
+
+def failures_stored_apart(patch: Patch) -> None:
+    """Failures are stored in a transaction of their own, after that of the checkpoint; in targets and in the ledger."""
+    commit, save = sql.SqlSink.commit, SqliteLedger.save_checkpoint
+
+    def commit_apart(self: Any, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
+        commit(self, checkpoint, ())
+        if failures:
+            with sqlite.transaction(self._connection) as connection:
+                sqlite_records.put_failures(connection, self._key, failures)
+
+    def save_apart(self: Any, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
+        save(self, key, checkpoint, ())
+        if failures:
+            with self._writing() as connection:
+                sqlite_records.put_failures(connection, key, failures)
+
+    patch(sql.SqlSink, "commit", commit_apart)
+    patch(SqliteLedger, "save_checkpoint", save_apart)
+
+
+def ledger_local_keys(patch: Patch) -> None:
+    """What is stored in a target is found by a number that only one ledger knows."""
+    build = sql.SqlSink.__init__
+
+    def local(self: Any, writer: Any, scope: Scope) -> None:
+        build(self, writer, replace(scope, key=replace(scope.key, parameters_hash=_id_of(scope.store))))
+
+    patch(sql.SqlSink, "__init__", local)
+
+
+def _id_of(ledger: Any) -> str:
+    """What an instance's row would have for an id; another ledger has another one."""
+    if not ledger.durable:
+        return str(id(ledger))
+    with ledger._writing() as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS ids (id TEXT)")
+        row = connection.execute("SELECT id FROM ids").fetchone()
+        if row is None:
+            row = (uuid4().hex,)
+            connection.execute("INSERT INTO ids VALUES (?)", row)
+    return str(row[0])
+
+
+BUGS: dict[str, Callable[[Patch], None]] = {
+    bug.__name__: bug
+    for bug in (
+        checkpoint_outside_the_transaction,
+        no_fsync,
+        no_savepoint,
+        position_asked_at_commit_time,
+        failures_stored_apart,
+        ledger_local_keys,
+    )
+}

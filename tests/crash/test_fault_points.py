@@ -1,0 +1,34 @@
+"""Every job, killed at every point that it reaches, and again while it recovers; with another ledger; without power."""
+
+from pathlib import Path
+
+import pytest
+from tests.crash.faults import Life, at_every_point, at_random
+from tests.crash.fork_client import ForkClient, fork_client
+from tests.crash.jobs import JOBS
+from tests.crash.suites import SUITES
+
+from batchwright.model.fault_points import FAULT_POINTS
+
+ON_DISK = 12
+
+
+def test_between_them_the_jobs_reach_every_fault_point(lives: dict[str, Life]):
+    assert {point for life in lives.values() for point in life.hits} == set(FAULT_POINTS)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_killed_at_any_point_and_run_again_a_job_ends_as_if_it_had_not_been(
+    job: str, server: ForkClient, lives: dict[str, Life]
+):
+    server.run_all(at_every_point(job, lives[job])).assert_clean()
+
+
+@pytest.mark.parametrize("suite", ["recoveries", "another_ledger", "power_cuts"])
+def test_killed_again_or_in_other_circumstances_it_does_so_too(suite: str, server: ForkClient, lives: dict[str, Life]):
+    server.run_all(SUITES[suite](lives)).assert_clean()
+
+
+def test_on_a_disk_it_does_so_too(tmp_path: Path, lives: dict[str, Life]):
+    with fork_client(tmp_path) as client:
+        client.run_all(at_random(7, number, lives) for number in range(ON_DISK)).assert_clean()

@@ -1,0 +1,47 @@
+"""Each planted bug is seen by every suite that claims the guarantee it breaks. That the suites pass without one is
+shown beside this file."""
+
+from pathlib import Path
+
+import pytest
+from tests.crash.commands import kill_and_compare
+from tests.crash.faults import Life
+from tests.crash.fork_client import ForkClient
+from tests.crash.planted import BUGS
+from tests.crash.suites import SUITES
+
+ALL_TABLES = ("every_point", "recoveries", "another_ledger", "at_random_places")
+
+CLAIMS = {
+    "checkpoint_outside_the_transaction": ALL_TABLES,
+    "no_fsync": ("power_cuts", "at_random_places"),
+    "no_savepoint": ALL_TABLES,
+    "position_asked_at_commit_time": (*ALL_TABLES, "power_cuts"),
+    "failures_stored_apart": (*ALL_TABLES, "power_cuts"),
+    "ledger_local_keys": ("another_ledger", "at_random_places"),
+}
+
+
+@pytest.mark.parametrize(("bug", "suite"), [(bug, suite) for bug, suites in CLAIMS.items() for suite in suites])
+def test_a_suite_that_claims_to_would_see(bug: str, suite: str, server: ForkClient, lives: dict[str, Life]):
+    report = server.run_all(SUITES[suite](lives), bug, first_only=True)
+    assert report.problems, f"{report}, and nobody has noticed"
+    assert_seen_for_what_it_does(report.problems)
+
+
+@pytest.mark.parametrize("bug", [bug for bug in BUGS if bug != "no_fsync"])
+def test_real_processes_would_see(bug: str, tmp_path: Path):
+    found = kill_and_compare(tmp_path, bug, new_ledger=bug == "ledger_local_keys")
+    assert found
+    assert_seen_for_what_it_does(found)
+
+
+def assert_seen_for_what_it_does(problems: list[str]) -> None:
+    """And not because it was planted wrongly."""
+    for word in ("Traceback", "AttributeError", "NameError", "was not killed", "unexpected keyword"):
+        assert word not in problems[0]
+
+
+def test_every_bug_is_claimed_and_every_suite_claims_something():
+    assert set(CLAIMS) == set(BUGS)
+    assert {suite for suites in CLAIMS.values() for suite in suites} == set(SUITES)
