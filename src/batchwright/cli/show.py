@@ -12,7 +12,7 @@ from batchwright.cli.shared_options import json_option, ledger_option, run_argum
 from batchwright.cli.streams import say, write_json
 from batchwright.cli.tables import write_facts, write_heading, write_table
 from batchwright.model.execution import FailureGroup, JobExecution, StepExecution
-from batchwright.observers.plain_text import balance, duration, items_per_second, printable, size
+from batchwright.observers.plain_text import balance, duration, printable, size
 
 CAUSES_SHOWN = 10
 
@@ -73,7 +73,7 @@ def _write_step(step: StepExecution) -> None:
     facts: list[tuple[str, object]] = [
         ("counts", balance(counts)),
         ("outputs", f"{counts.outputs:,}, {counts.retried:,} retried, {counts.rollbacks:,} chunks rolled back"),
-        ("time", f"{duration(step.seconds)} in run {step.run}, {items_per_second(counts.read, step.seconds)}"),
+        ("time", f"{duration(step.seconds)} in run {step.run}"),
         ("peak memory", size(step.peak_memory_bytes)),
         ("reads", step.source),
         ("writes", f"{step.target} ({step.guarantee})"),

@@ -196,7 +196,9 @@ def _completed(bound: BoundStep, context: RunContext) -> StepResult:
     with closing(bound.writer.open(Scope(key, context.ledger, context.clock))) as sink:
         counts = require_finished(bound, key, sink).counts
     status = Status.COMPLETED_WITH_FAILURES if counts.failed else Status.COMPLETED
-    return StepResult(name, status, counts, guarantee=bound.writer.guarantee, already_complete=True)
+    return StepResult(
+        name, status, counts, guarantee=bound.writer.guarantee, already_complete=True, read_before=counts.read
+    )
 
 
 def _recorded(job: Job, context: RunContext) -> dict[str, StepResult]:

@@ -74,6 +74,7 @@ class _Running:
     checkpoint: Checkpoint
     started: float
     noted: float
+    read_before: int
     fresh: list[Failure] = field(default_factory=list)
 
     def committed(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
@@ -115,6 +116,7 @@ class _Running:
             peak_memory_bytes=outcome.peak_memory_bytes,
             error=error,
             guarantee=self.bound.writer.guarantee,
+            read_before=self.read_before,
         )
 
 
@@ -153,8 +155,8 @@ def _begin(bound: BoundStep, context: RunContext, checkpoint: Checkpoint | None,
     key = context.step_key(step.name)
     missing = failures_behind(key, checkpoint, sink, context.ledger) if checkpoint else iter(())
     begun = context.ledger.begin_step(context.run, key, step.source_address, step.target_address, writer.guarantee)
-    now = context.clock.monotonic()
-    running = _Running(bound, context, begun.id, checkpoint or Checkpoint(Position(0)), now, now)
+    now, read = context.clock.monotonic(), checkpoint.counts.read if checkpoint else 0
+    running = _Running(bound, context, begun.id, checkpoint or Checkpoint(Position(0)), now, now, read)
     while batch := list(islice(missing, FAILURES_AT_ONCE)):
         context.ledger.note_progress(begun.id, running.outcome(Status.RUNNING), batch)
     if context.announcer.heard:

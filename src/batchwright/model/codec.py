@@ -24,14 +24,13 @@ VERSION = 1
 MAX_DEPTH = 200
 
 
-def encode(value: object) -> str:
-    """The value as one line of JSON. Equal values give equal text: keys are sorted.
+def encode(value: object, *, canonical: bool = False) -> str:
+    """The value as one line of JSON. With `canonical`, equal values give equal text: keys are sorted.
 
     Raises CodecError for what the codec does not know: other classes, NaN, infinities, nesting beyond 200.
     """
-    return json.dumps(
-        {"v": VERSION, "value": _pack(value, 0)}, ensure_ascii=False, sort_keys=True, separators=(",", ":")
-    )
+    document = {"v": VERSION, "value": _sorted(_pack(value, 0)) if canonical else _pack(value, 0)}
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
 def decode(text: str) -> Any:
@@ -85,7 +84,18 @@ def _pack_mapping(value: Mapping[Any, object], depth: int) -> Any:
     if all(type(key) is str and not key.startswith("$") for key in value):
         return {key: _pack(entry, depth + 1) for key, entry in value.items()}
     pairs = [[_pack(key, depth + 1), _pack(entry, depth + 1)] for key, entry in value.items()]
-    return {"$dict": sorted(pairs, key=lambda pair: json.dumps(pair[0]))}
+    return {"$dict": pairs}
+
+
+def _sorted(packed: Any) -> Any:
+    """The same with every dict in the order of its keys."""
+    if isinstance(packed, list):
+        return [_sorted(entry) for entry in packed]
+    if not isinstance(packed, dict):
+        return packed
+    if packed.keys() == {"$dict"}:
+        return {"$dict": sorted(_sorted(packed["$dict"]), key=lambda pair: json.dumps(pair[0]))}
+    return {key: _sorted(packed[key]) for key in sorted(packed)}
 
 
 def _finite(value: float) -> float:

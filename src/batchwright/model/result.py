@@ -26,7 +26,10 @@ class Failures:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """How one step ended. Counts are those of the lap: all attempts since its start."""
+    """How one step ended. Counts are those of the lap: all attempts since its start.
+
+    `read_before` is how many of the items earlier runs of the lap have read.
+    """
 
     name: str
     status: Status | None
@@ -36,6 +39,7 @@ class StepResult:
     error: str = ""
     guarantee: str = ""
     already_complete: bool = False
+    read_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,11 @@ class JobResult:
     def read(self) -> int:
         """Input items read, over all steps."""
         return self.counts.read
+
+    @property
+    def read_now(self) -> int:
+        """Input items that this run has read itself."""
+        return sum(step.counts.read - step.read_before for step in self.steps)
 
     @property
     def written(self) -> int:

@@ -13,7 +13,7 @@ def summary_lines(result: JobResult) -> list[str]:
     if result.already_complete:
         return [f"{printable(result.job)}: already complete (run {result.run}), nothing to do", *_warnings(result)]
     counts = result.counts
-    rate = items_per_second(counts.read, sum(step.seconds for step in result.steps))
+    rate = items_per_second(result.read_now, sum(step.seconds for step in result.steps))
     lines = [
         f"{printable(result.job)}: {status_words(result.status)} (run {result.run}) in {duration(result.seconds)}",
         f"  {balance(counts)}",

@@ -59,8 +59,7 @@ class Progress:
         if isinstance(event, JobStarted):
             self._show_start(event)
         elif isinstance(event, StepStarted):
-            self._tracks[event.step] = _Track(event.step, event.counts, event.fraction, self._monotonic())
-            self._start_live()
+            self._show_step_start(event)
         elif isinstance(event, ChunkCommitted):
             self._show_chunk(event)
         elif isinstance(event, StepFinished):
@@ -93,6 +92,12 @@ class Progress:
         self._say(f"{printable(event.job)} {word}: run {event.run}, ledger {printable(event.ledger)}")
         for step, guarantee in event.steps:
             self._say(f"  {printable(step)}: {printable(guarantee)}")
+
+    def _show_step_start(self, event: StepStarted) -> None:
+        self._tracks[event.step] = _Track(event.step, event.counts, event.fraction, self._monotonic())
+        if event.counts.read and self._live is None:
+            self._say(f"{printable(event.step)} goes on after item {event.counts.read:,}")
+        self._start_live()
 
     def _show_chunk(self, event: ChunkCommitted) -> None:
         track = self._tracks.get(event.step)

@@ -159,7 +159,7 @@ def _slice(source: Sequence[Any], start: int, stop: int) -> Sequence[Any]:
 
 
 def _place(address: str, position: Position) -> Place:
-    return Place(address, detail=f"item {_anchor(position) + position.offset}")
+    return Place(address, detail=f"item {_anchor(position) + position.offset + 1}")
 
 
 def _pass_over(iterator: Iterator[Any], count: int, address: str) -> None:

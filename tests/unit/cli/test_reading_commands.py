@@ -57,7 +57,7 @@ def test_show_tells_everything_about_a_run(after_a_run):
         f"origin {after_a_run.folder}/jobs.py:sales",
         "parameters day 2026-11-22",
         "step load: COMPLETED_WITH_FAILURES counts read 20 = written 18 + filtered 0 + failed 2",
-        "items/s peak memory",
+        "s in run 1 peak memory",
         "sales (exactly once)",
         "failures by cause",
     ):
@@ -84,7 +84,7 @@ def test_failures_are_grouped_by_cause_first(after_a_run):
 
 def test_failures_row_by_row_in_each_form(after_a_run):
     table = after_a_run.call("failures", "--all").out.splitlines()
-    assert [line.split()[0] for line in table] == ["item", "7", "17"]
+    assert [line.split()[0] for line in table] == ["item", "8", "18"]
     lines = after_a_run.call("failures", "--format", "jsonl").out.splitlines()
     assert [json.loads(line)["ordinal"] for line in lines] == [7, 17]
     assert json.loads(lines[0])["error"] == "=row 7 [red]\x1b[31m is wrong"

@@ -226,7 +226,7 @@ def test_without_skip_a_refused_row_stops_the_step_with_everything_before_it_com
     assert ran.result.status is Status.FAILED
     assert rows(tmp_path / "t.db") == [*before, 0, 1, 2]
     assert ran.counts == (3, 3, 0, 0)
-    assert "while writing item 4 (list item 3) of step 's'" in ran.result.error
+    assert "while writing item 4 (list item 4) of step 's'" in ran.result.error
 
 
 @pytest.mark.parametrize("when", ["", "DEFERRABLE INITIALLY DEFERRED"], ids=["immediate", "deferred"])

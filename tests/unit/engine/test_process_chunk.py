@@ -189,7 +189,7 @@ def test_without_skip_the_step_stops_at_the_first_bad_item_with_everything_befor
     assert ran.result.status is Status.FAILED
     assert written == [0, 1]
     assert ran.counts == (2, 2, 0, 0)
-    assert "while processing item 3 (list item 2) of step 's' of job 's'" in ran.result.error
+    assert "while processing item 3 (list item 3) of step 's' of job 's'" in ran.result.error
 
 
 def test_a_skip_for_another_error_does_not_help():

@@ -137,7 +137,7 @@ def test_an_exception_arrives_as_itself_with_a_note_of_its_place():
         run(Job("daily", Step("load", read=range(99), process=fail, write=len)), ledger=MemoryLedger())
     cause = caught.value.__cause__
     assert isinstance(cause, ZeroDivisionError)
-    assert cause.__notes__ == ["while processing item 42 (range item 41) of step 'load' of job 'daily'"]
+    assert cause.__notes__ == ["while processing item 42 (range item 42) of step 'load' of job 'daily'"]
     assert "mine (while processing item 42" in str(caught.value)
     assert caught.value.exit_code == 1
 
@@ -150,7 +150,7 @@ def test_a_note_of_the_users_own_stands_beside_ours():
 
     ran = run_here(Step("s", read=[1], process=fail, write=len))
     assert ran.error is not None
-    assert ran.error.__notes__ == ["look here", "while processing item 1 (list item 0) of step 's' of job 's'"]
+    assert ran.error.__notes__ == ["look here", "while processing item 1 (list item 1) of step 's' of job 's'"]
 
 
 def frames_between_run_and(error: BaseException | None) -> int:

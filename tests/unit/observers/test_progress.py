@@ -84,7 +84,7 @@ def test_the_time_left_of_a_run_that_goes_on_counts_from_where_it_began():
     progress(step_started(read=800, fraction=0.8))
     clock.time += 10
     progress(committed(900, 0.9))
-    assert lines(stream) == ["load: 90%, 900 read, 10/s, 10.0 s left"]
+    assert lines(stream) == ["load goes on after item 800", "load: 90%, 900 read, 10/s, 10.0 s left"]
 
 
 def test_the_end_is_the_step_and_a_summary_unless_somebody_else_gives_it():
