@@ -222,7 +222,7 @@ def _place(hosts: str, name: str, parameters: dict[str, str]) -> str:
     host = parameters.get("host") or parameters.get("hostaddr") or hosts or os.environ.get("PGHOST", "")
     port = parameters.get("port") or ("" if hosts else os.environ.get("PGPORT", ""))
     name = parameters.get("dbname") or name or os.environ.get("PGDATABASE", "")
-    return f"postgresql://{quote(unquote(host), safe=":,[]")}{f':{port}' if port else ''}/{name}"
+    return f"postgresql://{quote(unquote(host), safe=':,[]')}{f':{port}' if port else ''}/{name}"
 
 
 def _bound(connection: "Connection", statement_seconds: int) -> None:
