@@ -159,4 +159,4 @@ def test_an_item_is_placed_by_its_number():
     for source in ([1, 2, 3], numbers):
         reader = iterable_reader(source, 2)
         assert reader.place(Position(2, 1, 1)) == Place(reader.address, detail="item 3")
-        assert str(reader.place(Position(0))) == f"{reader.address} item 0"
+        assert str(reader.place(Position(0))) == f"{reader.address} item 1"
