@@ -5,7 +5,6 @@ The one rule: the ledger's place follows the job's source file, so that a job st
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,15 +41,17 @@ def report_failures(ledger: Path | None, run: int, job: str, failures: Iterator[
     if ledger is None:
         return ""
     path = ledger.parent / f"failures-{run}.jsonl"
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    # One name for the unfinished file: what a kill leaves behind, the next start writes over.
+    unfinished = path.with_name(f".{path.name}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             for failure in failures:
                 file.write(json.dumps({"job": job, **failure_document(run, failure)}, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        unfinished.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise
     return str(path)
