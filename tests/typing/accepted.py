@@ -1,9 +1,13 @@
 """What the type checker must accept. Nothing here is run."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import assert_type
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, assert_type
 
-from batchwright import DROP, Drop, Job, JobResult, Retry, Skip, Step, each, run
+from batchwright import DROP, Drop, Job, JobResult, NonIdentifying, Retry, Secret, Skip, Step, each, replay, run
+from batchwright.model.events import Event
+from batchwright.ports import Reader, Writer
 from batchwright.readers import csv_rows, json_lines, query, text_lines
 from batchwright.writers import csv_file, execute, insert, json_lines_file, text_file, upsert
 
@@ -24,6 +28,10 @@ async def to_number_later(text: str) -> int:
     return int(text)
 
 
+async def to_number_or_drop_later(text: str) -> int | Drop:
+    return to_number_or_drop(text)
+
+
 async def to_numbers_later(text: str) -> AsyncIterator[int]:
     yield int(text)
 
@@ -36,6 +44,25 @@ def take_number(number: int) -> None:
     """A function of one number."""
 
 
+class Counting:
+    """An object that is called."""
+
+    def __call__(self, text: str) -> int:
+        return len(text)
+
+
+def scaled(factor: int, text: str) -> int:
+    return factor * len(text)
+
+
+def listen(event: Event) -> None:
+    """An observer."""
+
+
+def bound(reader: Reader[Any], writer: Writer[Any]) -> Step[Any, Any]:
+    return Step("ports", read=reader, write=writer)
+
+
 def texts() -> Iterator[str]:
     yield "1"
 
@@ -44,6 +71,9 @@ assert_type(Step("function", read=["1"], process=to_number, write=take_numbers),
 assert_type(Step("drop", read=["1"], process=to_number_or_drop, write=take_numbers), Step[str, int])
 assert_type(Step("generator", read=["1"], process=to_numbers, write=take_numbers), Step[str, int])
 assert_type(Step("async", read=["1"], process=to_number_later, write=take_numbers), Step[str, int])
+assert_type(Step("async drop", read=["1"], process=to_number_or_drop_later, write=take_numbers), Step[str, int])
+assert_type(Step("object", read=["1"], process=Counting(), write=take_numbers), Step[str, int])
+Step("partial", read=["1"], process=partial(scaled, 2), write=take_numbers)
 assert_type(Step("async generator", read=["1"], process=to_numbers_later, write=take_numbers), Step[str, int])
 assert_type(Step("no processor", read=[1], write=take_numbers), Step[int, int])
 assert_type(Step("source function", read=texts, process=to_number, write=take_numbers), Step[str, int])
@@ -74,3 +104,13 @@ assert_type(Job.of(job, day="2026-11-22"), Job)
 assert_type(run(Job.of(job, day="2026-11-22")), JobResult)
 assert_type(run(Step("single", read=[1], write=take_numbers)), JobResult)
 assert_type(run(Job.of(job, day="2026-11-22")).read, int)
+
+
+def parameters(day: str, workers: Annotated[int, NonIdentifying] = 1, key: Annotated[str, Secret] = "") -> Job:
+    return Job("job", Step("step", read=[day], write=text_file(Path(key))), parameters={"workers": workers})
+
+
+result = run(Job.of(parameters, day="x"), observers=[listen], check=False, ledger=Path("ledger.db"), max_failures="1%")
+for failure in result.failures:
+    assert_type(failure.error, str)
+assert_type(replay(result.run, ledger="ledger.db").replayed, int)
