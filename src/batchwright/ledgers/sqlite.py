@@ -11,10 +11,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from batchwright.databases import sqlite_records as records
+from batchwright.databases.records import key_values, storable
 from batchwright.databases.sqlite import connect, transaction
 from batchwright.databases.sqlite_schema import migrate
 from batchwright.ledgers import sqlite_rows as rows
-from batchwright.ledgers.locks import WAIT_SECONDS, hold
+from batchwright.ledgers.locks import WAIT_SECONDS, LockOwnership, hold
 from batchwright.ledgers.transitions import LIVE, closed_as, not_owned, owner_gone, refused, this_host
 from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
 from batchwright.model.errors import LedgerError
@@ -59,7 +60,7 @@ class SqliteLedger:
         """The path of the file."""
         return str(self._path)
 
-    def own(self, key: InstanceKey) -> AbstractContextManager[None]:
+    def own(self, key: InstanceKey) -> AbstractContextManager[LockOwnership]:
         """Own this instance while the context lasts, and not a moment longer than the process lives.
 
         Raises AlreadyRunningError, naming the process that owns it.
@@ -94,7 +95,7 @@ class SqliteLedger:
         with self._writing() as connection:
             moved = connection.execute(
                 f"{_MOVE_RUN} WHERE id = ? AND {_status_in(status)}",
-                (status, now, records.storable(error), status.live, now, run),
+                (status, now, storable(error), status.live, now, run),
             )
             if moved.rowcount != 1:
                 raise refused("run", run, _status(connection, "batchwright_job_executions", run), status)
@@ -108,7 +109,7 @@ class SqliteLedger:
             found = _status(connection, "batchwright_job_executions", run)
             if found is None or not found.live:
                 raise refused("run", run, found, Status.RUNNING)
-            before = connection.execute(LAST_STEP, records.key_values(key)).fetchone()
+            before = connection.execute(LAST_STEP, key_values(key)).fetchone()
             counts = Counts() if before is None else rows.step_of(before).counts
             number = _insert_step(connection, run, key, counts, (source, target, guarantee))
             row = connection.execute(f"{_STEPS} WHERE id = ?", (number,)).fetchone()
@@ -144,7 +145,7 @@ class SqliteLedger:
     def last_step(self, key: StepKey) -> StepExecution | None:
         """The newest execution of this step in this lap."""
         with self._reading() as connection:
-            row = connection.execute(LAST_STEP, records.key_values(key)).fetchone()
+            row = connection.execute(LAST_STEP, key_values(key)).fetchone()
         return None if row is None else rows.step_of(row)
 
     def load_checkpoint(self, key: StepKey) -> Checkpoint | None:
@@ -179,11 +180,11 @@ class SqliteLedger:
             self._connection.close()
 
     @contextlib.contextmanager
-    def _own(self, key: InstanceKey) -> Iterator[None]:
+    def _own(self, key: InstanceKey) -> Iterator[LockOwnership]:
         with hold(rows.lock_folder(self._path), key, wait_seconds=self._lock_wait_seconds):
             self._owned.add(key)
             try:
-                yield
+                yield LockOwnership()
             finally:
                 self._owned.discard(key)
 
@@ -295,10 +296,10 @@ def _insert_step(
     connection: sqlite3.Connection, run: int, key: StepKey, counts: Counts, described: tuple[str, str, str]
 ) -> int:
     now = rows.now()
-    source, target, guarantee = map(records.storable, described)
+    source, target, guarantee = map(storable, described)
     values = {
         "run": run,
-        **dict(zip(("job", "parameters_hash", "lap", "step", "partition"), records.key_values(key), strict=True)),
+        **dict(zip(("job", "parameters_hash", "lap", "step", "partition"), key_values(key), strict=True)),
         "status": Status.RUNNING,
         "started_at": now,
         **dict(zip(rows.COUNT_COLUMNS, rows.count_values(counts), strict=True)),

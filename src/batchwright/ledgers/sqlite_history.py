@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from batchwright.databases import sqlite_records as records
+from batchwright.databases.records import failure_columns, failure_of
 from batchwright.databases.sqlite import connect_read_only
 from batchwright.databases.sqlite_schema import schema_version
 from batchwright.ledgers import sqlite_rows as rows
@@ -38,7 +39,7 @@ STEPS_OF_LAP = (
     f"WHERE {_OF_LAP} AND run <= ? GROUP BY step, partition)"
 )
 FAILURES_OF_LAP = (
-    f"SELECT {records.failure_columns()}, partition FROM batchwright_failures "  # noqa: S608 - as above
+    f"SELECT {failure_columns()}, partition FROM batchwright_failures "  # noqa: S608 - as above
     f"WHERE {_OF_LAP} AND (step, partition, ordinal) > (?, ?, ?)"
 )
 FAILURES_OF_STEP = FAILURES_OF_LAP.replace(
@@ -111,7 +112,7 @@ class SqliteHistory:
             with self._reading() as connection:
                 page = connection.execute(query, (*_lap_values(job_run), *start, PAGE)).fetchall()
             for *row, partition in page:
-                yield records.failure_of(row)
+                yield failure_of(row)
                 after = (row[0], partition, row[1])
             if len(page) < PAGE:
                 return

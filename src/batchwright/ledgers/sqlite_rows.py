@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from batchwright.databases.records import storable
 from batchwright.databases.sqlite import explained
-from batchwright.databases.sqlite_records import storable
 from batchwright.databases.sqlite_schema import Migration, numbered_scripts
 from batchwright.model.checkpoint import Counts, InstanceKey, StepKey
 from batchwright.model.codec import decode, encode
