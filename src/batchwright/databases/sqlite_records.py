@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from batchwright.databases.migrations import Migration, numbered_scripts
 from batchwright.databases.records import (
     FAILURE,
     KEY,
@@ -18,7 +19,7 @@ from batchwright.databases.records import (
     fenced,
     key_values,
 )
-from batchwright.databases.sqlite_schema import Migration, migrate, numbered_scripts, schema_version
+from batchwright.databases.sqlite_schema import migrate, schema_version
 from batchwright.model.checkpoint import Checkpoint, StepKey
 from batchwright.model.failure import Failure, FailureState
 from batchwright.model.fault_points import reach

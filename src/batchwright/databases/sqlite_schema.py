@@ -5,28 +5,9 @@ The one rule: a file that is newer than this version of batchwright is refused, 
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
+from batchwright.databases.migrations import Migration, check_version
 from batchwright.databases.sqlite import transaction
-from batchwright.model.errors import LedgerError
-
-
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """One numbered script."""
-
-    version: int
-    script: str
-
-
-def numbered_scripts(folder: Path, pattern: str) -> list[Migration]:
-    """The scripts in a folder that match a pattern, in order; the first number in a name is its version."""
-    scripts = [
-        Migration(int("".join(character for character in path.stem if character.isdigit())), path.read_text("utf-8"))
-        for path in folder.glob(pattern)
-    ]
-    return sorted(scripts, key=lambda migration: migration.version)
 
 
 def schema_version(connection: sqlite3.Connection, component: str) -> int:
@@ -44,12 +25,7 @@ def migrate(connection: sqlite3.Connection, component: str, migrations: Sequence
     """
     newest = migrations[-1].version
     found = schema_version(connection, component)
-    if found > newest:
-        raise LedgerError(
-            f"the batchwright tables ({component}) are of version {found}",
-            f"this batchwright knows versions up to {newest}",
-            "upgrade batchwright",
-        )
+    check_version(component, found, newest)
     for migration in migrations:
         if migration.version > found:
             _apply(connection, component, migration)

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from batchwright.databases.migrations import Migration, numbered_scripts
 from batchwright.databases.records import storable
 from batchwright.databases.sqlite import explained
-from batchwright.databases.sqlite_schema import Migration, numbered_scripts
 from batchwright.model.checkpoint import Counts, InstanceKey, StepKey
 from batchwright.model.codec import decode, encode
 from batchwright.model.errors import AlreadyRunningError, BatchwrightError, LedgerError, TargetError

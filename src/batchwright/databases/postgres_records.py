@@ -1,0 +1,175 @@
+"""Checkpoint and failure rows in a PostgreSQL schema, for targets and for the ledger alike.
+
+The one rule: nothing here commits. The caller's transaction holds data, checkpoint and failures together.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchwright.databases.migrations import Migration, numbered_scripts
+from batchwright.databases.postgres import driver, quoted, roll_back
+from batchwright.databases.postgres_schema import migrate, schema_version
+from batchwright.databases.records import (
+    FAILURE,
+    KEY,
+    MOVED,
+    checkpoint_of,
+    checkpoint_values,
+    failure_columns,
+    failure_of,
+    failure_values,
+    fenced,
+    key_values,
+)
+from batchwright.model.block import Position
+from batchwright.model.checkpoint import Checkpoint, StepKey
+from batchwright.model.failure import Failure, FailureState
+from batchwright.model.fault_points import reach
+
+if TYPE_CHECKING:
+    from batchwright.databases.postgres import Connection
+
+COMPONENT = "records"
+
+_KEYED = " AND ".join(f"{column} = %s" for column in KEY)
+_PAGE = 100
+
+
+def _insert(table: str, columns: Sequence[str]) -> str:
+    return (
+        f"INSERT INTO {{schema}}.{table} ({', '.join((*KEY, *columns))}) "  # noqa: S608 - our own column names
+        f"VALUES ({', '.join(['%s'] * (len(KEY) + len(columns)))})"
+    )
+
+
+_INSERT_CHECKPOINT = _insert("batchwright_checkpoints", MOVED)
+_REPLACE_CHECKPOINT = (
+    f"{_INSERT_CHECKPOINT} ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET "
+    f"{', '.join(f'{column} = excluded.{column}' for column in MOVED)}"
+)
+_MOVE_CHECKPOINT = (
+    f"UPDATE {{schema}}.batchwright_checkpoints SET {', '.join(f'{column} = %s' for column in MOVED)} "  # noqa: S608 - as above
+    f"WHERE {_KEYED} AND ordinal = %s AND commits = %s AND NOT finished"
+)
+_SELECT_CHECKPOINT = f"SELECT {', '.join(MOVED)} FROM {{schema}}.batchwright_checkpoints WHERE {_KEYED}"  # noqa: S608 - as above
+_INSERT_FAILURE = f"{_insert('batchwright_failures', FAILURE)} ON CONFLICT DO NOTHING"
+_SELECT_FAILURES = (
+    f"SELECT {failure_columns()} FROM {{schema}}.batchwright_failures "  # noqa: S608 - as above
+    f"WHERE {_KEYED} AND ordinal > %s ORDER BY ordinal LIMIT %s"
+)
+
+
+def prepare(connection: "Connection", schema: str) -> None:
+    """Create or upgrade the two tables, outside any transaction. Raises LedgerError if they are too new or not ours."""
+    migrate(connection, schema, COMPONENT, migrations())
+
+
+def prepared(connection: "Connection", schema: str) -> bool:
+    """Whether the two tables are there. Writes nothing."""
+    return schema_version(connection, schema, COMPONENT) > 0
+
+
+def migrations() -> list[Migration]:
+    """The numbered scripts of this component."""
+    return numbered_scripts(Path(__file__).parent, "postgres_[0-9]*_records.sql")
+
+
+def get_checkpoint(connection: "Connection", schema: str, key: StepKey) -> Checkpoint | None:
+    """The checkpoint stored under this key."""
+    row = _run(connection, _SELECT_CHECKPOINT, schema, key_values(key)).fetchone()
+    return None if row is None else checkpoint_of(row)
+
+
+def settled_checkpoint(connection: "Connection", schema: str, key: StepKey) -> Checkpoint | None:
+    """The checkpoint under this key, once no transaction is under way that could still move it. Outside any of ours.
+
+    A killed process, or a cut connection, may leave behind a COMMIT that the server is still at: whoever looks without
+    waiting for it sees the row before. The wait ends with `lock_timeout`.
+    """
+    connection.execute("BEGIN")
+    try:
+        row = _run(connection, f"{_SELECT_CHECKPOINT} FOR UPDATE", schema, key_values(key)).fetchone()
+        if row is None:
+            # There is no row to wait for; but a row of the same key waits for whoever is inserting it.
+            nothing = (*key_values(key), *checkpoint_values(Checkpoint(Position(0))))
+            _run(connection, f"{_INSERT_CHECKPOINT} ON CONFLICT DO NOTHING", schema, nothing)
+    finally:
+        roll_back(connection)
+    return checkpoint_of(row) if row else get_checkpoint(connection, schema, key)
+
+
+def last_lap(connection: "Connection", schema: str, key: StepKey) -> int:
+    """The highest lap with a checkpoint of this step; 0 if there is none."""
+    sql = "SELECT max(lap) FROM {schema}.batchwright_checkpoints WHERE job = %s AND parameters_hash = %s AND step = %s"
+    row = _run(connection, sql, schema, (key.job, key.parameters_hash, key.step)).fetchone()
+    return int(row[0] or 0) if row else 0
+
+
+def put_checkpoint(connection: "Connection", schema: str, key: StepKey, checkpoint: Checkpoint) -> None:
+    """Store a checkpoint, whatever stood there."""
+    _run(connection, _REPLACE_CHECKPOINT, schema, (*key_values(key), *checkpoint_values(checkpoint)))
+
+
+def move_checkpoint(
+    connection: "Connection", schema: str, key: StepKey, before: Checkpoint | None, after: Checkpoint
+) -> None:
+    """Store `after` if the row still says `before`. Raises FencedError if somebody else has moved it."""
+    values = checkpoint_values(after)
+    if before is None:
+        try:
+            _run(connection, _INSERT_CHECKPOINT, schema, (*key_values(key), *values))
+        except driver().errors.UniqueViolation as error:
+            raise fenced(key) from error
+    else:
+        expected = (before.position.ordinal, before.counts.commits)
+        if _run(connection, _MOVE_CHECKPOINT, schema, (*values, *key_values(key), *expected)).rowcount != 1:
+            raise fenced(key)
+    reach("K10")
+
+
+def put_failures(connection: "Connection", schema: str, key: StepKey, failures: Sequence[Failure]) -> None:
+    """Add failures. One that is already there keeps its state."""
+    if failures:
+        rows = [(*key_values(key), *map(_text, failure_values(failure))) for failure in failures]
+        with connection.cursor() as cursor:
+            cursor.executemany(_in_schema(_INSERT_FAILURE, schema), rows)
+        reach("K17")
+
+
+def get_failures(connection: "Connection", schema: str, key: StepKey) -> Iterator[Failure]:
+    """Every failure under this key, by ordinal; read a page at a time, so that the caller may write in between."""
+    after = -1
+    while page := _run(connection, _SELECT_FAILURES, schema, (*key_values(key), after, _PAGE)).fetchall():
+        yield from map(failure_of, page)
+        after = page[-1][1]
+
+
+def void_failures(connection: "Connection", schema: str, key: StepKey, from_ordinal: int) -> None:
+    """Forget failures at or past this ordinal."""
+    sql = f"DELETE FROM {{schema}}.batchwright_failures WHERE {_KEYED} AND ordinal >= %s"  # noqa: S608 - as above
+    _run(connection, sql, schema, (*key_values(key), from_ordinal))
+
+
+def settle_failures(connection: "Connection", schema: str, key: StepKey, ordinals: Sequence[int]) -> int:
+    """Mark open failures at these ordinals as replayed; how many were."""
+    sql = (
+        f"UPDATE {{schema}}.batchwright_failures SET state = %s "  # noqa: S608 - as above
+        f"WHERE {_KEYED} AND ordinal = ANY(%s) AND state = %s"
+    )
+    states = FailureState.REPLAYED.value, FailureState.OPEN.value
+    values = (states[0], *key_values(key), list(ordinals), states[1])
+    return int(_run(connection, sql, schema, values).rowcount)
+
+
+def _text(value: Any) -> Any:
+    """PostgreSQL has no NUL in its texts."""
+    return value.replace("\0", "\\x00") if isinstance(value, str) and "\0" in value else value
+
+
+def _run(connection: "Connection", sql: str, schema: str, values: Sequence[Any]) -> Any:
+    return connection.execute(_in_schema(sql, schema), values)
+
+
+def _in_schema(sql: str, schema: str) -> bytes:
+    return sql.format(schema=quoted(schema).replace("%", "%%")).encode()
