@@ -227,7 +227,9 @@ class Job:
     @property
     def key(self) -> InstanceKey:
         """Which work this is."""
-        return InstanceKey(self.name, hashlib.sha256(encode(dict(self.identifying), canonical=True).encode()).hexdigest()[:32])
+        return InstanceKey(
+            self.name, hashlib.sha256(encode(dict(self.identifying), canonical=True).encode()).hexdigest()[:32]
+        )
 
     @property
     def definition_digest(self) -> str:

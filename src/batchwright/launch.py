@@ -215,13 +215,13 @@ def _replay(run: int, ledger: Ledger, history: History, only: str | None, given:
         raise NotReplayableError(f"job '{job.name}' has no step '{only}'", f"its steps are {', '.join(names)}")
     waiting = {f.step for f in history.failures(run, step=only, open_only=True) if f.state is FailureState.OPEN}
     bound = bind(job, durable=ledger.durable)
-    with ledger.own(execution.key):
+    with ledger.own(execution.key) as ownership:
         request = RunRequest(execution.key, execution.parameters, tuple(names), execution.origin, "replay")
         begun = ledger.begin_run(request)
         ledger.move_run(begun.id, Status.RUNNING)
         announcer = Announcer(())
         context = RunContext(
-            begun.id, execution.key, execution.lap, ledger, SystemClock(), Stop(), announcer, job.secrets
+            begun.id, execution.key, execution.lap, ledger, SystemClock(), Stop(), announcer, ownership, job.secrets
         )
         done, refused = [], []
         try:

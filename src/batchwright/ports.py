@@ -203,6 +203,14 @@ class Writer(Protocol[Out_contra]):
         ...
 
 
+class Ownership(Protocol):
+    """The right to work on an instance, as long as it lasts."""
+
+    def check(self) -> None:
+        """Raise FencedError once the right may have gone to somebody else. Asked before each chunk; must be cheap."""
+        ...
+
+
 class Ledger(CheckpointStore, Protocol):
     """The engine's side of the durable record. All methods are for one thread."""
 
@@ -216,7 +224,7 @@ class Ledger(CheckpointStore, Protocol):
         """Whether it outlives the process."""
         ...
 
-    def own(self, key: InstanceKey) -> AbstractContextManager[None]:
+    def own(self, key: InstanceKey) -> AbstractContextManager[Ownership]:
         """Own this instance while the context lasts. Raises AlreadyRunningError."""
         ...
 

@@ -125,7 +125,15 @@ def _write_table(run: int, failures: Iterator[Failure]) -> None:
     for failure in failures:
         error = f"{failure.error_type}: {failure.error}"
         rows.append(
-            (failure.ordinal + 1, failure.place, failure.step, failure.phase, error, failure.state, failure.payload or "")
+            (
+                failure.ordinal + 1,
+                failure.place,
+                failure.step,
+                failure.phase,
+                error,
+                failure.state,
+                failure.payload or "",
+            )
         )
         if len(rows) == ROWS_A_TABLE:
             _write_part(rows)

@@ -65,6 +65,7 @@ def replay_failures(bound: BoundStep, context: RunContext) -> Replayed:
         opened = (failure for failure in sink.failures() if failure.state is FailureState.OPEN)
         with processor_for(step.process) as processor:
             while batch := list(islice(opened, step.chunk_size)):
+                context.ownership.check()
                 settling.begin(batch)
                 chunk = _chunk(bound.reader, batch, settling.given)
                 tried += len(batch)

@@ -20,7 +20,7 @@ from batchwright.model.failure import Failure
 from batchwright.model.fault_points import reach
 from batchwright.model.result import Failures, JobResult, StepResult
 from batchwright.model.status import Status
-from batchwright.ports import Clock, Ledger, Scope
+from batchwright.ports import Clock, Ledger, Ownership, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +54,23 @@ def run_job(
     """
     reach("K1")
     ledger = around.ledger
-    with ledger.own(job.key):
+    with ledger.own(job.key) as ownership:
         reach("K2")
         last = ledger.last_run(job.key)
         next_lap = _opens_next_lap(job, last, options)
         if last is not None and last.status.complete and not next_lap:
-            result = _already_complete(job, bound, _context(job, last, options, around), around)
+            result = _already_complete(job, bound, _context(job, last, options, around, ownership), around)
             around.announcer.announce(JobFinished(last.id, result))
             return result, None
         if last is not None and options.again and not options.confirmed:
-            _require_confirmation(bound, _context(job, last, options, around))
+            _require_confirmation(bound, _context(job, last, options, around, ownership))
         steps = tuple(step.name for step in ordered_steps(job))
         least = _least_lap(job, bound, around, begins=options.again or last is not None) if next_lap else 1
         execution = ledger.begin_run(
             RunRequest(job.key, job.parameters, steps, job.origin, next_lap=next_lap, at_least_lap=least)
         )
         resumed = last is not None and not next_lap
-        return _execute(job, bound, _context(job, execution, options, around), around, resumed=resumed)
+        return _execute(job, bound, _context(job, execution, options, around, ownership), around, resumed=resumed)
 
 
 def _opens_next_lap(job: Job, last: JobExecution | None, options: RunOptions) -> bool:
@@ -98,7 +98,9 @@ def _least_lap(job: Job, bound: Mapping[str, BoundStep], around: Surroundings, *
     return max(1, highest)
 
 
-def _context(job: Job, execution: JobExecution, options: RunOptions, around: Surroundings) -> RunContext:
+def _context(
+    job: Job, execution: JobExecution, options: RunOptions, around: Surroundings, ownership: Ownership
+) -> RunContext:
     return RunContext(
         run=execution.id,
         key=job.key,
@@ -107,6 +109,7 @@ def _context(job: Job, execution: JobExecution, options: RunOptions, around: Sur
         clock=around.clock,
         stop=around.stop,
         announcer=around.announcer,
+        ownership=ownership,
         secrets=job.secrets,
         limit=options.limit,
         max_failures=options.max_failures,

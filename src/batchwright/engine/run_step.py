@@ -36,7 +36,7 @@ from batchwright.model.fault_points import reach
 from batchwright.model.guarantee import Guarantee
 from batchwright.model.result import StepResult
 from batchwright.model.status import Status
-from batchwright.ports import Checks, Clock, Flushes, Ledger, Measures, Scope, Sink
+from batchwright.ports import Checks, Clock, Flushes, Ledger, Measures, Ownership, Scope, Sink
 
 FAILURES_AT_ONCE = 1_000
 
@@ -55,6 +55,7 @@ class RunContext:
     clock: Clock
     stop: Stop
     announcer: Announcer
+    ownership: Ownership
     secrets: Sequence[str] = ()
     limit: int | None = None
     max_failures: int | str | None = None
@@ -181,6 +182,7 @@ def _run_chunks(running: _Running, target: OpenTarget, *, resumed: bool) -> Base
     after = running.checkpoint.position if resumed else None
     with processor_for(step.process) as processor, closing(_chunks(running, target, after)) as chunks:
         for read in chunks:
+            running.context.ownership.check()
             chunk = read
             if limit is not None and len(chunk) > limit:
                 chunk = chunk.part(0, chunk.cut_at(limit) or len(chunk))
@@ -228,6 +230,7 @@ def _finish(running: _Running, target: OpenTarget) -> None:
         raise FailureLimitError(step.name, counts.failed, counts.read, target.limit.limit)
     if not counts.balanced:
         raise ReadError(f"step '{step.name}': the counts do not add up", f"{counts}", "please report this")
+    running.context.ownership.check()
     finish_target(target)
 
 

@@ -24,6 +24,13 @@ WAIT_SECONDS = 0.5
 _PAUSE_SECONDS = 0.01
 
 
+class LockOwnership:
+    """Ownership by a lock that lives as long as this process: nobody can take it away."""
+
+    def check(self) -> None:
+        """Do nothing: who asks still lives, and so owns."""
+
+
 @dataclass(eq=False, slots=True)
 class _Held:
     descriptor: int | None

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from batchwright.ledgers.failure_groups import Cause, group_failures
+from batchwright.ledgers.locks import LockOwnership
 from batchwright.ledgers.transitions import closed_as, not_owned, owner_gone, refused, this_host
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
@@ -40,7 +41,7 @@ class MemoryLedger:
         self._checkpoints: dict[StepKey, Checkpoint] = {}
         self._failures: dict[StepKey, dict[int, Failure]] = {}
 
-    def own(self, key: InstanceKey) -> AbstractContextManager[None]:
+    def own(self, key: InstanceKey) -> AbstractContextManager[LockOwnership]:
         """Own this instance while the context lasts. Raises AlreadyRunningError at once."""
         return self._own(key)
 
@@ -219,14 +220,14 @@ class MemoryLedger:
         """Do nothing: the record lasts as long as the object."""
 
     @contextlib.contextmanager
-    def _own(self, key: InstanceKey) -> Iterator[None]:
+    def _own(self, key: InstanceKey) -> Iterator[LockOwnership]:
         with self._guard:
             if key in self._owned:
                 where = f"process {os.getpid()} on {this_host()}"
                 raise AlreadyRunningError(key.job, where, self._owned[key])
             self._owned[key] = datetime.now(UTC)
         try:
-            yield
+            yield LockOwnership()
         finally:
             del self._owned[key]
 
