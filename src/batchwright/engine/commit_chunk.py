@@ -123,7 +123,7 @@ def _write(target: OpenTarget, processed: Processed) -> tuple[Processed, int]:
             target.sink.write(outputs)
             return processed, len(outputs)
         except ItemsFailed as refused:
-            owners = processed.owners()
+            owners = processed.owners(len(outputs))
             aside = {owners[index]: SetAside(error, Phase.WRITE) for index, error in sorted(refused.errors.items())}
         ending = next((index for index in sorted(aside) if not target.attempts.skips(aside[index].error)), None)
         if ending is not None:
@@ -139,7 +139,7 @@ def _write(target: OpenTarget, processed: Processed) -> tuple[Processed, int]:
 
 def _call_function(target: OpenTarget, processed: Processed, outputs: Sequence[Any]) -> Processed:
     """Hand outputs to a user's function, which can undo nothing: what it has taken is never handed over again."""
-    owners = processed.owners()
+    owners = processed.owners(len(outputs))
     aside: dict[int, SetAside] = {}
     start = 0
     while start < len(outputs):

@@ -46,9 +46,11 @@ class Processed:
         results = chain.from_iterable(self.results) if self.many else self.results
         return [output for output in results if output is not DROP]
 
-    def owners(self) -> list[int]:
-        """For each output, the index in the chunk of the record that it comes from."""
+    def owners(self, outputs: int) -> Sequence[int]:
+        """For each output, the index in the chunk of the record that it comes from, given the number of outputs."""
         if not self.many:
+            if outputs == len(self.results):
+                return self.indexes()
             pairs = zip(self.indexes(), self.results, strict=True)
             return [index for index, result in pairs if result is not DROP]
         counted = [sum(output is not DROP for output in outputs) for outputs in self.results]

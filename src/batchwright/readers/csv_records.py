@@ -182,7 +182,7 @@ class CsvTable:
 
 def locate_record(dialect: CsvDialect, encoding: TextEncoding, cut: Cut, offset: int) -> Located:
     """The line at which a record of a cut starts."""
-    count = _count_plain(encoding, cut.data, dialect.special)
+    count = _count_plain(encoding, cut.data, dialect.special, offset + 1)
     if count is not None:
         return Located(offset if offset < count else None, count, count)
     lines = encoding.decode_lines(cut.data)
@@ -360,13 +360,13 @@ def _plain_lines(text: str, guard: str, *, without_cr: bool) -> list[str] | None
     return lines
 
 
-def _count_plain(encoding: TextEncoding, data: bytes, special: tuple[str, ...]) -> int | None:
-    """The number of lines if each of them surely is one record, told without parsing."""
+def _count_plain(encoding: TextEncoding, data: bytes, special: tuple[str, ...], most: int) -> int | None:
+    """The number of lines, up to `most`, if each of them surely is one record, told without parsing."""
     if encoding.lf != b"\n" or any(char.encode(encoding.codec, "replace") in data for char in special):
         return None
     if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
         return None
-    lines = data.split(b"\n")
-    if not lines[-1]:
+    lines = data.split(b"\n", most)
+    if len(lines) > most or not lines[-1]:
         lines.pop()
     return None if b"" in lines or b"\r" in lines else len(lines)

@@ -10,13 +10,17 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
 from itertools import chain
-from operator import attrgetter, itemgetter
+from operator import attrgetter, itemgetter, ne
 from typing import Any
 from uuid import UUID
 
 from batchwright.model.errors import TargetError
 
 _PLAIN = frozenset({int, str, bytes, type(None), bool})
+
+_FLOAT = frozenset({float})
+
+_PLAIN_OR_FLOAT = _PLAIN | _FLOAT
 
 _CONVERSIONS: tuple[tuple[Any, Callable[[Any], Any], str], ...] = (
     (datetime, lambda value: value.isoformat(sep=" "), "TEXT"),
@@ -36,8 +40,11 @@ _CONVERSIONS: tuple[tuple[Any, Callable[[Any], Any], str], ...] = (
 def columns_of(rows: Sequence[Any]) -> tuple[str, ...]:
     """The columns of all rows, in order of appearance. Raises TargetError for rows without names."""
     if all(isinstance(row, Mapping) for row in rows):
-        return tuple(dict.fromkeys(chain.from_iterable(rows)))
-    first = rows[0]
+        columns = tuple(dict.fromkeys(chain.from_iterable(rows)))
+        if not columns:
+            raise TargetError("a table cannot be begun with empty rows", "got {}", "let the processor return DROP")
+        return columns
+    first = next(row for row in rows if not isinstance(row, Mapping))
     if is_dataclass(first):
         return tuple(field.name for field in fields(first))
     raise TargetError(
@@ -47,51 +54,70 @@ def columns_of(rows: Sequence[Any]) -> tuple[str, ...]:
     )
 
 
-def tuples_of(rows: Sequence[Any], columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
-    """Each row as a tuple in the order of `columns`; what a dict lacks is None.
+def flat_values(rows: Sequence[Any], columns: tuple[str, ...]) -> list[Any]:
+    """All values of all rows in one list, row after row, in the order of `columns`; what a dict lacks is None.
 
     Raises TargetError for a column that is not among them, and for tuples of another length.
     """
-    if type(rows[0]) is dict:
-        getter = itemgetter(*columns) if len(columns) > 1 else lambda row: (row[columns[0]],)
-        try:
-            found = list(map(getter, rows))
-            if sum(map(len, rows)) == len(rows) * len(columns):
-                return found
-        except (KeyError, TypeError):
-            pass  # some row is not like the others: look at each
-    return [_tuple_of(row, columns) for row in rows]
+    kinds = set(map(type, rows))
+    if len(kinds) == 1 and (values := _alike(rows, columns, kinds.pop())) is not None:
+        return values
+    return list(chain.from_iterable(_tuple_of(row, columns) for row in rows))
 
 
-def bindable(rows: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], dict[int, Exception]]:
-    """Rows whose every value the driver can store, and the errors of those that have one it cannot, by index.
+def bindable(values: list[Any], width: int) -> tuple[list[Any], dict[int, Exception]]:
+    """The same values as the driver can store them, and the errors of rows that have one it cannot, by row.
 
-    A refused row stays in the list, so that indexes hold.
+    A refused row's values stay in the list, so that indexes hold.
     """
-    kinds = set(map(type, chain.from_iterable(rows)))
-    if kinds <= _PLAIN:
-        return rows, {}
-    if kinds <= _PLAIN | {float} and not any(value != value for value in chain.from_iterable(rows)):  # noqa: PLR0124
-        return rows, {}
+    if all(_storable(values[column::width]) for column in range(width)):
+        return values, {}
     errors: dict[int, Exception] = {}
-    converted = []
-    for index, row in enumerate(rows):
+    converted: list[Any] = []
+    for index, start in enumerate(range(0, len(values), width)):
+        row = values[start : start + width]
         try:
-            converted.append(tuple(map(_convert, row)))
+            converted.extend(map(_convert, row))
         except (ValueError, TypeError) as error:
             errors[index] = error
-            converted.append(row)
+            converted[start:] = row
     return converted, errors
 
 
-def sql_types(rows: Sequence[tuple[Any, ...]], columns: tuple[str, ...]) -> dict[str, str]:
+def storable_parameters(row: Any) -> Any:
+    """A statement's parameters as the driver can store them. Raises ValueError or TypeError for one that it cannot."""
+    if isinstance(row, Mapping):
+        return {name: _convert(value) for name, value in row.items()}
+    return tuple(map(_convert, row)) if isinstance(row, tuple | list) else row
+
+
+def sql_types(values: list[Any], columns: tuple[str, ...]) -> dict[str, str]:
     """The SQLite type of each column, from the values in it: "" where they differ, absent where all are None."""
     types = {}
-    for column, values in zip(columns, zip(*rows, strict=True), strict=True):
-        kinds = {_sql_type(value) for value in values if value is not None}
+    for index, column in enumerate(columns):
+        kinds = {_sql_type(value) for value in values[index :: len(columns)] if value is not None}
         if kinds:
             types[column] = "REAL" if kinds == {"INTEGER", "REAL"} else kinds.pop() if len(kinds) == 1 else ""
     return types
+
+
+def _alike(rows: Sequence[Any], columns: tuple[str, ...], kind: type) -> list[Any] | None:
+    """The values of rows of one type, without looking at each; None if some row is not like the others."""
+    if issubclass(kind, tuple):
+        return list(chain.from_iterable(rows)) if set(map(len, rows)) == {len(columns)} else None
+    if kind is dict:
+        if sum(map(len, rows)) != len(rows) * len(columns):
+            return None
+        getter: Callable[[Any], Any] = itemgetter(*columns)
+    elif is_dataclass(kind):
+        getter = attrgetter(*columns)
+    else:
+        return None
+    found = map(getter, rows)
+    try:
+        return list(chain.from_iterable(found) if len(columns) > 1 else found)
+    except KeyError:
+        return None
 
 
 def _tuple_of(row: Any, columns: tuple[str, ...]) -> tuple[Any, ...]:
@@ -115,21 +141,31 @@ def _tuple_of(row: Any, columns: tuple[str, ...]) -> tuple[Any, ...]:
     )
 
 
+def _storable(column: list[Any]) -> bool:
+    """Whether the driver stores all of a column's values as they are, told without a look at each of them in Python."""
+    kinds = set(map(type, column))
+    if kinds <= _PLAIN:
+        return True
+    # A sum is NaN if one of its parts is; and NaN is the one value that differs from itself.
+    return kinds <= _PLAIN_OR_FLOAT and (
+        (kinds == _FLOAT and math.isfinite(sum(column))) or not any(map(ne, column, column))
+    )
+
+
 def _convert(value: Any) -> Any:
     kind = type(value)
     if kind in _PLAIN:
         return value
-    if kind is float:
-        if math.isnan(value):
-            raise ValueError("NaN cannot be stored: SQLite would make it NULL; write None if that is meant")
-        return value
+    if isinstance(value, Enum):
+        # First of all: a member may be a str or an int too, and then str() gives its name.
+        return _convert(value.value)
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError("NaN cannot be stored: SQLite would make it NULL; write None if that is meant")
     if isinstance(value, Decimal) and not value.is_finite():
         raise ValueError(f"the decimal {value} cannot be stored")
     for known, convert, _ in _CONVERSIONS:
         if isinstance(value, known):
             return convert(value)
-    if isinstance(value, Enum):
-        return _convert(value.value)
     raise TypeError(f"a value of type {kind.__name__} cannot be stored in SQLite; convert it in the processor")
 
 

@@ -5,8 +5,9 @@ The one rule: the checkpoint row lives in the target, and its word goes before t
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from batchwright.model.failure import Failure
 from batchwright.model.fault_points import reach
 from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.ports import Scope, Sink, Writer
-from batchwright.writers.rows import bindable, columns_of, tuples_of
+from batchwright.writers.rows import bindable, columns_of, flat_values, storable_parameters
 from batchwright.writers.sql_tables import Table
 
 Row = Any
@@ -95,6 +96,10 @@ class SqlWriter:
         path = sqlite.database_path(self.database).absolute()
         return f"{sqlite.SCHEME}{path} {self.table.name if self.table else ' '.join(self.sql.split())}"
 
+    def check(self) -> None:
+        """Raise TargetError for a folder in the database's place, or a missing folder around it."""
+        sqlite.check_place(sqlite.database_path(self.database))
+
     def open(self, scope: Scope) -> Sink[Row]:
         """A sink with a connection of its own, opened when it is first needed."""
         return SqlSink(self, scope)
@@ -110,6 +115,7 @@ class SqlSink:
         self._path = sqlite.database_path(writer.database)
         self._connection: sqlite3.Connection | None = None
         self._checkpoint: Checkpoint | None = None
+        self._columns: Sequence[str] = ()
         self._table = writer.table
         self._statements: dict[int, str] = {}
         self._committing = False
@@ -117,12 +123,14 @@ class SqlSink:
     def recall(self) -> Checkpoint | None:
         """The checkpoint row of this step in the target. A connection in doubt is closed first."""
         self.close()
-        self._checkpoint = None
+        self._checkpoint, self._columns = None, ()
         if self._path.exists() and self._path.stat().st_size > 0:
             connection = self._open()
             if sqlite_records.prepared(connection):
                 sqlite_records.prepare(connection)
                 self._checkpoint = sqlite_records.get_checkpoint(connection, self._key)
+        if self._checkpoint is not None:
+            self._columns = self._checkpoint.state.get("columns", ())
         return self._checkpoint
 
     def last_lap(self) -> int:
@@ -138,7 +146,7 @@ class SqlSink:
         connection = self._begin()
         errors: dict[int, BaseException] = {}
         if self._table is None:
-            self._write_singly(connection, self._writer.sql, outputs, range(len(outputs)), errors)
+            self._write_singly(connection, self._writer.sql, outputs, errors)
         else:
             self._write_rows(connection, self._table, outputs, errors)
         reach("K9")
@@ -147,12 +155,15 @@ class SqlSink:
 
     def commit(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
         """Commit rows, failures and checkpoint together."""
+        self._committing = False
         connection = self._begin()
+        columns = list(self._columns or (self._table.columns if self._table else ()))
+        checkpoint = replace(checkpoint, state={"columns": columns} if columns else {})
         sqlite_records.put_failures(connection, self._key, failures)
         sqlite_records.move_checkpoint(connection, self._key, self._checkpoint, checkpoint)
         self._committing = True
         sqlite.commit(connection)
-        self._checkpoint = checkpoint
+        self._checkpoint, self._columns = checkpoint, columns
         reach("K13")
 
     def rollback(self) -> None:
@@ -215,48 +226,65 @@ class SqlSink:
     def _write_rows(
         self, connection: sqlite3.Connection, table: Table, outputs: Sequence[Row], errors: dict[int, BaseException]
     ) -> None:
-        columns = table.columns or columns_of(outputs)
-        rows, refused = bindable(tuples_of(outputs, columns))
+        # Columns are settled by the first chunk, for the whole lap: a restart must not see fewer in a later one.
+        columns = table.columns or tuple(self._columns) or columns_of(outputs)
+        width = len(columns)
+        values, refused = bindable(flat_values(outputs, columns), width)
         errors.update(refused)
         if not self._statements:
-            table = self._table = table.ready(connection, columns, rows, checks=self._writer.conflict is None)
-        good = range(len(rows)) if not errors else [index for index in range(len(rows)) if index not in errors]
-        size = max(1, min(ROWS_A_STATEMENT, MAX_VARIABLES // len(columns)))
+            table = self._table = table.ready(connection, columns, values, checks=self._writer.conflict is None)
+        good: Sequence[int] = range(len(outputs))
+        if refused:
+            good = [index for index in good if index not in refused]
+            values = list(chain.from_iterable(values[index * width : (index + 1) * width] for index in good))
+        size = max(1, min(ROWS_A_STATEMENT, MAX_VARIABLES // width))
         for start in range(0, len(good), size):
-            group = good[start : start + size]
-            self._write_group(connection, [rows[index] for index in group], group, errors)
+            stop = start + size
+            self._write_group(connection, values[start * width : stop * width], good[start:stop], errors)
             reach("K8")
 
     def _write_group(
         self,
         connection: sqlite3.Connection,
-        rows: Sequence[tuple[Any, ...]],
+        values: list[Any],
         indexes: Sequence[int],
         errors: dict[int, BaseException],
     ) -> None:
-        # A trigger's RAISE(FAIL) leaves half a statement behind; only a savepoint undoes that.
-        connection.execute("SAVEPOINT batchwright_rows")
-        try:
-            connection.execute(self._statement(len(rows)), list(chain.from_iterable(rows)))
-        except Exception as error:
-            if sqlite.classify(error) is not Fault.REFUSED or not connection.in_transaction:
-                raise
-            connection.execute("ROLLBACK TO batchwright_rows")
-            self._write_singly(connection, self._statement(1), rows, indexes, errors)
-        connection.execute("RELEASE batchwright_rows")
+        """Write some rows in one statement; if it is refused, one by one, without those that are to blame."""
+        if _refusal(connection, partial(connection.execute, self._statement(len(indexes)), values)) is None:
+            return
+        reach("K18")
+        width, single, start = len(values) // len(indexes), self._statement(1), 0
+        rows = [values[first : first + width] for first in range(0, len(values), width)]
+        while start < len(rows):
+            waiting = iter(rows[start:])
+            error = _refusal(connection, partial(connection.executemany, single, waiting))
+            if error is None:
+                return
+            # `executemany` takes row after row: the last one that it took is to blame.
+            blamed = len(rows) - len(list(waiting)) - 1
+            if blamed < start:
+                raise error
+            connection.executemany(single, rows[start:blamed])
+            errors[indexes[blamed]] = error
+            start = blamed + 1
 
     def _write_singly(
         self,
         connection: sqlite3.Connection,
         sql: str,
         rows: Sequence[Any],
-        indexes: Sequence[int],
         errors: dict[int, BaseException],
     ) -> None:
-        for index, row in zip(indexes, rows, strict=True):
+        for index, row in enumerate(rows):
+            try:
+                parameters = storable_parameters(row)
+            except (ValueError, TypeError) as error:
+                errors[index] = error
+                continue
             connection.execute("SAVEPOINT batchwright_row")
             try:
-                connection.execute(sql, row)
+                connection.execute(sql, parameters)
             except Exception as error:
                 if sqlite.classify(error) is not Fault.REFUSED or not connection.in_transaction:
                     raise
@@ -274,6 +302,23 @@ class SqlSink:
             marks = ", ".join([f"({', '.join('?' * len(table.columns))})"] * rows)
             self._statements[rows] = f"INSERT INTO {quoted(table.name)} ({names}) VALUES {marks}{conflict}"  # noqa: S608
         return self._statements[rows]
+
+
+def _refusal(connection: sqlite3.Connection, write: Callable[[], object]) -> Exception | None:
+    """Write, or undo all of it and give the error if the database refuses a row. Any other error is raised."""
+    # A trigger's RAISE(FAIL) leaves half a statement behind; only a savepoint undoes that.
+    connection.execute("SAVEPOINT batchwright_rows")
+    refused = None
+    try:
+        write()
+    except Exception as error:
+        if sqlite.classify(error) is not Fault.REFUSED or not connection.in_transaction:
+            raise
+        connection.execute("ROLLBACK TO batchwright_rows")
+        # Its traceback would hold these frames, and they the chunk, until the garbage collector comes.
+        refused = error.with_traceback(None)
+    connection.execute("RELEASE batchwright_rows")
+    return refused
 
 
 def _typed(columns: Sequence[str] | Mapping[str, str] | None) -> tuple[tuple[str, str | None], ...]:

@@ -2,7 +2,6 @@
 
 import difflib
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,9 +32,9 @@ class Table:
         return f" ON CONFLICT ({', '.join(map(quoted, self.key))}) DO UPDATE SET {updates}"
 
     def ready(
-        self, connection: sqlite3.Connection, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]], *, checks: bool
+        self, connection: sqlite3.Connection, columns: tuple[str, ...], values: list[Any], *, checks: bool
     ) -> "Table":
-        """The table with its columns known, created in the open transaction if it was missing.
+        """The table with its columns known, created in the open transaction if it was missing, to hold these values.
 
         Raises TargetError for a column or key that is not there; `checks` asks for a unique index on the key.
         """
@@ -49,7 +48,7 @@ class Table:
             )
         existing = connection.execute(f"PRAGMA table_info({quoted(table.name)})").fetchall()
         if not existing:
-            _create(connection, table, rows)
+            _create(connection, table, values)
         else:
             _check_columns(table, [row[1] for row in existing])
             if checks:
@@ -57,8 +56,8 @@ class Table:
         return table
 
 
-def _create(connection: sqlite3.Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    found = sql_types(rows, table.columns)
+def _create(connection: sqlite3.Connection, table: Table, values: list[Any]) -> None:
+    found = sql_types(values, table.columns)
     definitions = []
     for name, given in table.typed_columns:
         kind = found.get(name) if given is None else given
