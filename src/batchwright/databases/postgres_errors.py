@@ -69,9 +69,9 @@ def classify(error: BaseException) -> Fault:
     """What an error from a statement means for the chunk. Errors of COMMIT are judged by `classify_commit`."""
     if isinstance(error, BatchwrightError):
         cause = error.__cause__
-        passing = not isinstance(error, ConfigurationError) and _is_driver_error(cause)
+        passing = not isinstance(error, ConfigurationError) and is_driver_error(cause)
         return classify(cause) if passing and cause is not None else Fault.FATAL
-    if not _is_driver_error(error):
+    if not is_driver_error(error):
         return Fault.REFUSED if isinstance(error, OverflowError | UnicodeError) else Fault.FATAL
     state = sqlstate(error)
     if state:
@@ -87,7 +87,7 @@ def classify(error: BaseException) -> Fault:
 
 def classify_commit(error: BaseException) -> Fault:
     """What an error from COMMIT means: only the server's own ERROR says for sure that nothing was committed."""
-    if not _is_driver_error(error):
+    if not is_driver_error(error):
         return classify(error)
     severity = getattr(getattr(error, "diag", None), "severity_nonlocalized", None)
     if severity == "ERROR" and sqlstate(error) != "40003":
@@ -97,7 +97,7 @@ def classify_commit(error: BaseException) -> Fault:
 
 def is_connection_failure(error: BaseException | None) -> bool:
     """Whether the connection is gone, or was never made."""
-    if not _is_driver_error(error):
+    if not is_driver_error(error):
         return False
     state = sqlstate(error)
     if state:
@@ -133,7 +133,8 @@ def _words(error: BaseException) -> str:
     return " ".join(text.split())
 
 
-def _is_driver_error(error: BaseException | None) -> bool:
+def is_driver_error(error: BaseException | None) -> bool:
+    """Whether psycopg has raised it."""
     return _named(error, "Error")
 
 

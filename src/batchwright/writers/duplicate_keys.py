@@ -1,0 +1,42 @@
+"""Rows of one chunk that have the same key: which of them an upsert writes.
+
+The one rule: a policy looks at one chunk. Of equal keys in different chunks the later one always wins.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from batchwright.model.errors import DeclarationError, WriteError
+
+Duplicates = Literal["last", "first", "fail"]
+
+
+def check_policy(policy: str) -> None:
+    """Raise DeclarationError for a policy that is none."""
+    if policy not in ("last", "first", "fail"):
+        raise DeclarationError("upsert: duplicates must be 'last', 'first' or 'fail'", f"got {policy!r}")
+
+
+def one_of_each(
+    keys: Sequence[tuple[Any, ...]], indexes: Sequence[int], policy: Duplicates
+) -> tuple[Sequence[int], dict[int, BaseException]]:
+    """Which of the rows at these indexes to write, in order, and the errors of those that fail.
+
+    Those not written and not failed are overwritten by another. A key with None in it equals no other.
+    """
+    last = {keys[index]: index for index in indexes}
+    if len(last) == len(indexes):
+        return indexes, {}
+    seen: set[tuple[Any, ...]] = set()
+    errors: dict[int, BaseException] = {}
+    kept = []
+    for index in indexes:
+        key = keys[index]
+        if None in key or (last[key] == index if policy == "last" else key not in seen):
+            kept.append(index)
+        elif policy == "fail":
+            errors[index] = WriteError(
+                "two rows of a chunk have the same key", f"the key is {key!r}", "duplicates='last' would write the last"
+            )
+        seen.add(key)
+    return kept, errors

@@ -1,0 +1,295 @@
+"""Rows into PostgreSQL, exactly once: data, checkpoint and failures share one transaction.
+
+The one rule: the checkpoint row lives in the target, and its word goes before the ledger's; after a commit in doubt it
+is asked only once no transaction is under way that could still move it.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from batchwright.databases import postgres, postgres_errors
+from batchwright.databases import postgres_records as records
+from batchwright.databases.postgres import Database
+from batchwright.model.checkpoint import Checkpoint
+from batchwright.model.errors import ConfigurationError, FencedError, ItemsFailed
+from batchwright.model.failure import Failure
+from batchwright.model.fault_points import reach
+from batchwright.model.guarantee import Fault, Guarantee
+from batchwright.ports import Scope, Sink
+from batchwright.writers.duplicate_keys import Duplicates, one_of_each
+from batchwright.writers.postgres_rows import RowWriter
+from batchwright.writers.postgres_tables import Table
+from batchwright.writers.postgres_values import column_values, parameter_values
+from batchwright.writers.rows import columns_of, flat_values
+
+if TYPE_CHECKING:
+    from batchwright.databases.postgres import Connection
+
+Row = Any
+
+
+@dataclass(frozen=True, eq=False)
+class PostgresWriter:
+    """A table or statement of a PostgreSQL database as the target of a step.
+
+    `conflict` is the ON CONFLICT clause; None: the one by which an insert into the table becomes an upsert.
+    """
+
+    database: Database
+    table: Table | None
+    conflict: str | None = ""
+    sql: str = ""
+    duplicates: Duplicates = "last"
+    adds_again: bool = False
+    guarantee: Guarantee = field(default=Guarantee.EXACTLY_ONCE, init=False)
+
+    @property
+    def address(self) -> str:
+        """The database's address, without user and password, and the table or statement."""
+        return f"{self.database} {self.table.name if self.table else ' '.join(self.sql.split())}"
+
+    def check(self) -> None:
+        """Raise ConfigurationError without the driver or with an unusable address, TargetError if we are turned away.
+
+        A server that cannot be reached now is left to the step, which tries again.
+        """
+        try:
+            postgres.close(postgres.connect(self.database))
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            if postgres_errors.classify(error) is not Fault.TRANSIENT:
+                raise
+
+    def open(self, scope: Scope) -> Sink[Row]:
+        """A sink with a connection of its own, opened when it is first needed."""
+        return PostgresSink(self, scope)
+
+
+class PostgresSink:
+    """One step's outputs into one table. A chunk is one transaction, begun by its first `write`."""
+
+    def __init__(self, writer: PostgresWriter, scope: Scope) -> None:
+        """Open nothing yet."""
+        self._writer = writer
+        self._key = scope.key
+        self._database = writer.database
+        self._schema = writer.database.schema
+        self._connection: Connection | None = None
+        self._prepared = False
+        self._checkpoint: Checkpoint | None = None
+        self._columns: Sequence[str] = ()
+        self._rows: RowWriter | None = None
+        self._committing = False
+        self._warned = False
+
+    def recall(self) -> Checkpoint | None:
+        """The checkpoint row of this step in the target. A connection in doubt is closed first."""
+        self.close()
+        self._committing = False
+        self._checkpoint, self._columns = None, ()
+        connection = self._open()
+        if records.prepared(connection, self._schema):
+            records.prepare(connection, self._schema)
+            self._prepared = True
+            self._checkpoint = records.settled_checkpoint(connection, self._schema, self._key)
+        if self._checkpoint is not None:
+            self._columns = self._checkpoint.state.get("columns", ())
+        return self._checkpoint
+
+    def last_lap(self) -> int:
+        """The highest lap of this step in the target."""
+        connection = self._open()
+        if not records.prepared(connection, self._schema):
+            return 0
+        return records.last_lap(connection, self._schema, self._key)
+
+    def write(self, outputs: Sequence[Row]) -> None:
+        """Write rows, by COPY if there are many. Those refused are undone one by one and named in ItemsFailed."""
+        self._committing = False
+        connection = self._begin()
+        if self._writer.table is None:
+            errors = _execute_all(connection, self._writer.sql, outputs)
+        else:
+            errors = self._write_rows(connection, self._writer.table, outputs)
+        reach("K9")
+        if errors:
+            raise ItemsFailed(errors)
+
+    def commit(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
+        """Commit rows, failures and checkpoint together."""
+        self._committing = False
+        connection = self._begin()
+        columns = list(self._columns or (self._rows.table.names if self._rows else ()))
+        checkpoint = replace(checkpoint, state={"columns": columns} if columns else {})
+        records.put_failures(connection, self._schema, self._key, failures)
+        records.move_checkpoint(connection, self._schema, self._key, self._checkpoint, checkpoint)
+        self._commit(connection)
+        self._checkpoint, self._columns = checkpoint, columns
+        reach("K13")
+
+    def rollback(self) -> None:
+        """Undo the open transaction, with the table if it was created in it."""
+        if self._connection is not None:
+            postgres.roll_back(self._connection)
+        self._rows = None
+
+    def finish(self, checkpoint: Checkpoint) -> None:
+        """Set the finished mark in the target."""
+        if self._checkpoint is None or not self._checkpoint.finished:
+            self.commit(replace(checkpoint, finished=True), ())
+
+    def failures(self) -> Iterator[Failure]:
+        """Every failure of this step in the target."""
+        if self._connection is None or not records.prepared(self._connection, self._schema):
+            return iter(())
+        return records.get_failures(self._connection, self._schema, self._key)
+
+    def settle(self, ordinals: Sequence[int]) -> None:
+        """Commit replayed rows together with closing their failures. Raises FencedError if one is closed already."""
+        self._committing = False
+        connection = self._begin()
+        if records.settle_failures(connection, self._schema, self._key, ordinals) != len(ordinals):
+            self.rollback()
+            raise FencedError("some of these failures are closed already", "somebody else replays them", "look again")
+        self._commit(connection)
+
+    def classify(self, error: BaseException) -> Fault:
+        """By SQLSTATE; an error of COMMIT itself leaves the outcome in doubt, unless the server says otherwise."""
+        return postgres_errors.classify_commit(error) if self._committing else postgres_errors.classify(error)
+
+    def explain(self, error: BaseException) -> BaseException:
+        """A driver's error in our words, without secrets."""
+        if not postgres_errors.is_driver_error(error):
+            return error
+        return postgres_errors.explained(error, self._database.shown, self._database.secrets)
+
+    def close(self) -> None:
+        """Undo what is open and let the server go."""
+        self.rollback()
+        if self._connection is not None:
+            postgres.close(self._connection)
+            self._connection = None
+
+    def _open(self) -> "Connection":
+        if self._connection is None or self._connection.closed:
+            self._rows = None
+            self._connection = postgres.connect(self._database)
+            if not self._warned and (warning := postgres.durability_warning(self._connection)):
+                logging.getLogger("batchwright").warning("%s: %s", self._database, warning)
+            self._warned = True
+        return self._connection
+
+    def _begin(self) -> "Connection":
+        connection = self._open()
+        if not postgres.in_transaction(connection):
+            if not self._prepared:
+                records.prepare(connection, self._schema)
+                self._prepared = True
+            postgres.begin(connection)
+            reach("K7")
+        return connection
+
+    def _commit(self, connection: "Connection") -> None:
+        self._committing = True
+        postgres.commit(connection)
+        self._committing = False
+        if self._rows is not None:
+            self._rows.end_transaction()
+
+    def _write_rows(self, connection: "Connection", table: Table, outputs: Sequence[Row]) -> dict[int, BaseException]:
+        # Columns are settled by the first chunk, for the whole lap: a restart must not see fewer in a later one.
+        columns = table.names or tuple(self._columns) or columns_of(outputs)
+        values = flat_values(outputs, columns)
+        if self._rows is None:
+            table = table.ready(connection, columns, values)
+            conflict = self._writer.conflict
+            self._rows = RowWriter(table, table.on_conflict() if conflict is None else conflict)
+        table = self._rows.table
+        stored, binary, refused = column_values(values, table.columns)
+        rows = list(zip(*stored, strict=True))
+        keys = list(zip(*(stored[columns.index(name)] for name in table.key), strict=True)) if table.key else None
+        return _write_each_key_once(
+            _Chunk(connection, self._rows, rows, keys, binary, self._writer.duplicates), refused
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Rows on their way into a table, with their keys if it is an upsert."""
+
+    connection: "Connection"
+    writer: RowWriter
+    rows: list[tuple[Any, ...]]
+    keys: list[tuple[Any, ...]] | None
+    binary: bool
+    duplicates: Duplicates
+
+    def write(self, indexes: Sequence[int]) -> dict[int, BaseException]:
+        """Write the rows at these indexes; the errors of those refused."""
+        rows = self.rows if len(indexes) == len(self.rows) else [self.rows[index] for index in indexes]
+        failed = self.writer.write(self.connection, rows, binary=self.binary)
+        return {indexes[index]: error for index, error in failed.items()}
+
+
+def _write_each_key_once(chunk: _Chunk, refused: Mapping[int, BaseException]) -> dict[int, BaseException]:
+    """Write all rows but those refused already; of those with one key, the one that the policy says.
+
+    If that one is refused, the next takes its place: what is not written is among the errors, or was overwritten.
+    """
+    errors = dict(refused)
+    left: Sequence[int] = range(len(chunk.rows))
+    if errors:
+        left = [index for index in left if index not in errors]
+    if chunk.keys is None:
+        return errors | chunk.write(left)
+    while left:
+        kept, repeated = one_of_each(chunk.keys, left, chunk.duplicates)
+        failed = chunk.write(kept)
+        errors |= repeated | failed
+        keys, done = {chunk.keys[index] for index in failed}, set(kept)
+        left = [index for index in left if chunk.keys[index] in keys and index not in done | errors.keys()]
+    return errors
+
+
+def _execute_all(connection: "Connection", sql: str, rows: Sequence[Row]) -> dict[int, BaseException]:
+    """Execute a statement for each row, in order; the errors of those refused. All others have taken effect."""
+    errors: dict[int, BaseException] = {}
+    parameters: list[tuple[int, Any]] = []
+    for index, row in enumerate(rows):
+        try:
+            parameters.append((index, parameter_values(row)))
+        except ValueError as error:
+            errors[index] = error
+    parts = [(0, len(parameters))]
+    while parts:
+        start, end = parts.pop()
+        if start == end:
+            continue
+        refusal = _try_all(connection, sql, [row for _, row in parameters[start:end]])
+        if refusal is None:
+            continue
+        reach("K18")
+        if end - start == 1:
+            errors[parameters[start][0]] = refusal
+        else:
+            middle = (start + end) // 2
+            parts += [(middle, end), (start, middle)]
+    return errors
+
+
+def _try_all(connection: "Connection", sql: str, rows: Sequence[Any]) -> BaseException | None:
+    """Execute for all rows or for none; then the error of one that was refused."""
+    connection.execute("SAVEPOINT batchwright_rows")
+    try:
+        with connection.cursor() as cursor:
+            cursor.executemany(sql.encode(), rows)
+        connection.execute("RELEASE batchwright_rows")
+    except Exception as error:
+        if postgres_errors.classify(error) is not Fault.REFUSED:
+            raise
+        connection.execute("ROLLBACK TO batchwright_rows")
+        return error
+    return None
