@@ -204,3 +204,30 @@ def test_failures_past_the_checkpoint_are_void_on_restart(tmp_path):
     ran = run_here(job, ledger=ran.ledger)
     assert [failure.ordinal for failure in ran.failures] == [1, 3]
     assert (tmp_path / "out").read_text() == "a\nc\ne\n"
+
+
+def test_a_failure_behind_the_durable_checkpoint_is_forgotten_when_its_item_is_read_again(tmp_path):
+    """The ledger heard of it before the file was durable; read again, the item may be good."""
+    power: list = [KeyboardInterrupt()]
+    refused = {"b"}
+
+    def process(item):
+        if item == "d" and power:
+            raise power.pop()
+        if item in refused:
+            raise ValueError("not yet")
+        return item
+
+    ledger = MemoryLedger()
+    target = text_file(tmp_path / "out")
+    declared = Step(
+        "s", read=list("abcde"), process=process, write=target, chunk_size=1, skip=Skip(), checkpoint_seconds=3600
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run_here(declared, ledger=ledger)
+    assert [failure.ordinal for failure in ledger.failures(1)] == [1]
+    refused.clear()
+    ran = run_here(declared, ledger=ledger)
+    assert ran.failures == []
+    assert ran.counts == (5, 5, 0, 0)
+    assert (tmp_path / "out").read_text() == "a\nb\nc\nd\ne\n"

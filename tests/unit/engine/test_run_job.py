@@ -167,6 +167,15 @@ def test_a_limit_ends_stopped_and_the_next_run_goes_on(chunk_size):
     assert ran.result.lap == 1
 
 
+def test_a_step_that_a_limit_has_stopped_holds_back_independent_ones_too():
+    step = Tracing()
+    job = Job("j", Step("a", read=range(7), write=len), step("b", after=()))
+    ran = run_here(job, limit=4)
+    assert (ran.result.status, step.ran) == (Status.STOPPED, [])
+    run_here(job, ledger=ran.ledger)
+    assert step.ran == ["b"]
+
+
 def test_a_limit_as_long_as_the_input_still_has_the_step_to_finish():
     job = Job("j", Step("a", read=range(4), write=len), parameters={"day": 1})
     ran = run_here(job, limit=4)
