@@ -1,8 +1,13 @@
 """Going on where a run ended: the ground is checked, the target's word goes first, nothing twice and nothing lost."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from tests.unit.engine.runs import Blocks, Breaking, as_row, bad, database, rows, run_here, url
 
+import batchwright
 from batchwright import Job, Skip, Status, Step
 from batchwright.ledgers.memory import MemoryLedger
 from batchwright.model.errors import ConfirmationError, FencedError, GroundChangedError
@@ -206,28 +211,40 @@ def test_failures_past_the_checkpoint_are_void_on_restart(tmp_path):
     assert (tmp_path / "out").read_text() == "a\nc\ne\n"
 
 
+KILLED = """
+import os, sys
+from batchwright import Skip, Step, run
+from batchwright.engine import run_step
+from batchwright.writers import text_file
+
+run_step.NOTE_SECONDS = 0  # the ledger hears of every chunk at once
+
+def process(item):
+    if item == "d" and sys.argv[2] == "first":
+        os._exit(9)
+    if item == "b" and sys.argv[2] == "first":
+        raise ValueError("not yet")
+    return item
+
+target = text_file(sys.argv[1] + "/out")
+step = Step("s", read=list("abcde"), process=process, write=target, chunk_size=1, skip=Skip(), checkpoint_seconds=3600)
+result = run(step, ledger=sys.argv[1] + "/ledger.db")
+print(result.lap, result.read, result.failed, len(list(result.failures)))
+"""
+
+
 def test_a_failure_behind_the_durable_checkpoint_is_forgotten_when_its_item_is_read_again(tmp_path):
-    """The ledger heard of it before the file was durable; read again, the item may be good."""
-    power: list = [KeyboardInterrupt()]
-    refused = {"b"}
-
-    def process(item):
-        if item == "d" and power:
-            raise power.pop()
-        if item in refused:
-            raise ValueError("not yet")
-        return item
-
-    ledger = MemoryLedger()
-    target = text_file(tmp_path / "out")
-    declared = Step(
-        "s", read=list("abcde"), process=process, write=target, chunk_size=1, skip=Skip(), checkpoint_seconds=3600
-    )
-    with pytest.raises(KeyboardInterrupt):
-        run_here(declared, ledger=ledger)
-    assert [failure.ordinal for failure in ledger.failures(1)] == [1]
-    refused.clear()
-    ran = run_here(declared, ledger=ledger)
-    assert ran.failures == []
-    assert ran.counts == (5, 5, 0, 0)
+    """The ledger heard of it before the file was durable; read again, the item is good."""
+    environment = {"PATH": "", "PYTHONPATH": str(Path(batchwright.__file__).parents[1])}
+    done = [
+        subprocess.run(
+            [sys.executable, "-c", KILLED, str(tmp_path), attempt],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for attempt in ("first", "second")
+    ]
+    assert [(each.returncode, each.stdout, each.stderr) for each in done] == [(9, "", ""), (0, "1 5 0 0\n", "")]
     assert (tmp_path / "out").read_text() == "a\nb\nc\nd\ne\n"
