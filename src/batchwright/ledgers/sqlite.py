@@ -11,9 +11,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from batchwright.databases import sqlite_records as records
-from batchwright.databases.records import key_values, storable
+from batchwright.databases.records import COUNTS, key_values, storable
 from batchwright.databases.sqlite import connect, transaction
 from batchwright.databases.sqlite_schema import migrate
+from batchwright.ledgers import execution_rows as executions
 from batchwright.ledgers import sqlite_rows as rows
 from batchwright.ledgers.locks import WAIT_SECONDS, LockOwnership, hold
 from batchwright.ledgers.transitions import LIVE, closed_as, not_owned, owner_gone, refused, this_host
@@ -26,8 +27,8 @@ from batchwright.model.status import Status, sources_of
 BUSY_SECONDS = 30.0
 """How long a transaction waits for those of other runs on the same ledger; each of them takes milliseconds."""
 
-_RUNS = f"SELECT {', '.join(rows.RUN_COLUMNS)} FROM batchwright_job_executions"  # noqa: S608 - our own column names
-_STEPS = f"SELECT {', '.join(rows.STEP_COLUMNS)} FROM batchwright_step_executions"  # noqa: S608 - as above
+_RUNS = f"SELECT {', '.join(executions.RUN_COLUMNS)} FROM batchwright_job_executions"  # noqa: S608 - our own column names
+_STEPS = f"SELECT {', '.join(executions.STEP_COLUMNS)} FROM batchwright_step_executions"  # noqa: S608 - as above
 _OF_INSTANCE = "job = ? AND parameters_hash = ?"
 _OF_STEP = f"{_OF_INSTANCE} AND lap = ? AND step = ? AND partition = ?"
 
@@ -71,7 +72,7 @@ class SqliteLedger:
         """The newest execution of kind `run` of this instance."""
         with self._reading() as connection:
             row = connection.execute(LAST_RUN, (key.job, key.parameters_hash)).fetchone()
-        return None if row is None else rows.run_of(row)
+        return None if row is None else executions.run_of(row)
 
     def begin_run(self, request: RunRequest) -> JobExecution:
         """Record a new execution, STARTING; close those that a dead owner left.
@@ -84,7 +85,7 @@ class SqliteLedger:
             _close_lost(connection, request.key)
             number = _insert_run(connection, request)
             row = connection.execute(f"{_RUNS} WHERE id = ?", (number,)).fetchone()
-        return rows.run_of(row)
+        return executions.run_of(row)
 
     def move_run(self, run: int, status: Status, error: str = "") -> None:
         """Change an execution's status; a text already there is kept if `error` is empty.
@@ -110,17 +111,17 @@ class SqliteLedger:
             if found is None or not found.live:
                 raise refused("run", run, found, Status.RUNNING)
             before = connection.execute(LAST_STEP, key_values(key)).fetchone()
-            counts = Counts() if before is None else rows.step_of(before).counts
+            counts = Counts() if before is None else executions.step_of(before).counts
             number = _insert_step(connection, run, key, counts, (source, target, guarantee))
             row = connection.execute(f"{_STEPS} WHERE id = ?", (number,)).fetchone()
-        return rows.step_of(row)
+        return executions.step_of(row)
 
     def note_progress(self, step_execution: int, outcome: StepOutcome, failures: Sequence[Failure]) -> None:
         """Copy counts and failures of a running step, in one transaction; its status stays.
 
         Raises FencedError if somebody else has closed it.
         """
-        values = (rows.now(), *rows.outcome_values(outcome), step_execution)
+        values = (rows.now(), *executions.outcome_values(outcome), step_execution)
         with self._writing() as connection:
             noted = connection.execute(f"{_SET_OUTCOME} WHERE id = ? AND status IN ({_listed(LIVE)})", values)
             if noted.rowcount != 1:
@@ -133,7 +134,7 @@ class SqliteLedger:
         Raises FencedError if somebody else has closed it, LedgerError if the table of transitions forbids it.
         """
         now, status = rows.now(), outcome.status
-        values = (now, *rows.outcome_values(outcome), status, now, step_execution)
+        values = (now, *executions.outcome_values(outcome), status, now, step_execution)
         with self._writing() as connection:
             ended = connection.execute(
                 f"{_SET_OUTCOME}, status = ?, ended_at = ? WHERE id = ? AND {_status_in(status)}", values
@@ -146,7 +147,7 @@ class SqliteLedger:
         """The newest execution of this step in this lap."""
         with self._reading() as connection:
             row = connection.execute(LAST_STEP, key_values(key)).fetchone()
-        return None if row is None else rows.step_of(row)
+        return None if row is None else executions.step_of(row)
 
     def load_checkpoint(self, key: StepKey) -> Checkpoint | None:
         """The last checkpoint stored under this key."""
@@ -217,7 +218,7 @@ _MOVE_RUN = (
 
 _SET_OUTCOME = (
     "UPDATE batchwright_step_executions SET seen_at = ?, "  # noqa: S608 - our own column names
-    + ", ".join(f"{column} = ?" for column in rows.OUTCOME_COLUMNS)
+    + ", ".join(f"{column} = ?" for column in executions.OUTCOME_COLUMNS)
 )
 
 
@@ -245,7 +246,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _close_lost(connection: sqlite3.Connection, key: InstanceKey) -> None:
     lost = connection.execute(LIVE_RUNS, (key.job, key.parameters_hash, *LIVE)).fetchall()
-    for run in map(rows.run_of, lost):
+    for run in map(executions.run_of, lost):
         error, status = owner_gone(run.pid, run.host), closed_as(run.status)
         (seen_at,) = connection.execute(
             "SELECT max(seen_at) FROM (SELECT seen_at FROM batchwright_job_executions WHERE id = ? "
@@ -283,7 +284,7 @@ def _insert_run(connection: sqlite3.Connection, request: RunRequest) -> int:
             "lap": lap,
             "status": Status.STARTING,
             "started_at": now,
-            **rows.request_values(request),
+            **executions.request_values(request),
             "host": this_host(),
             "pid": os.getpid(),
             "error": "",
@@ -302,7 +303,7 @@ def _insert_step(
         **dict(zip(("job", "parameters_hash", "lap", "step", "partition"), key_values(key), strict=True)),
         "status": Status.RUNNING,
         "started_at": now,
-        **dict(zip(rows.COUNT_COLUMNS, rows.count_values(counts), strict=True)),
+        **dict(zip(COUNTS, executions.count_values(counts), strict=True)),
         "seconds": 0.0,
         "peak_memory_bytes": 0,
         "error": "",

@@ -15,6 +15,7 @@ from batchwright.databases import sqlite_records as records
 from batchwright.databases.records import failure_columns, failure_of
 from batchwright.databases.sqlite import connect_read_only
 from batchwright.databases.sqlite_schema import schema_version
+from batchwright.ledgers import execution_rows as executions
 from batchwright.ledgers import sqlite_rows as rows
 from batchwright.ledgers.failure_groups import Cause, group_failures
 from batchwright.ledgers.locks import is_held
@@ -27,8 +28,8 @@ from batchwright.model.status import Status
 PAGE = 100
 """Failures are read this many at a time, so that a slow reader keeps no transaction open."""
 
-_RUNS = f"SELECT {', '.join(rows.RUN_COLUMNS)} FROM batchwright_job_executions"  # noqa: S608 - our own column names
-_STEPS = f"SELECT {', '.join(rows.STEP_COLUMNS)} FROM batchwright_step_executions"  # noqa: S608 - as above
+_RUNS = f"SELECT {', '.join(executions.RUN_COLUMNS)} FROM batchwright_job_executions"  # noqa: S608 - our own column names
+_STEPS = f"SELECT {', '.join(executions.STEP_COLUMNS)} FROM batchwright_step_executions"  # noqa: S608 - as above
 _OF_LAP = "job = ? AND parameters_hash = ? AND lap = ?"
 
 NEWEST_RUNS = f"{_RUNS} ORDER BY id DESC LIMIT ?"
@@ -80,13 +81,13 @@ class SqliteHistory:
                 found = connection.execute(NEWEST_RUNS, (limit,)).fetchall()
             else:
                 found = connection.execute(NEWEST_RUNS_OF_JOB, (job, limit)).fetchall()
-        return [self._judged(rows.run_of(row)) for row in found]
+        return [self._judged(executions.run_of(row)) for row in found]
 
     def run(self, run: int) -> JobExecution | None:
         """One execution, or None if this ledger has no such number."""
         with self._reading() as connection:
             row = connection.execute(ONE_RUN, (run,)).fetchone()
-        return None if row is None else self._judged(rows.run_of(row))
+        return None if row is None else self._judged(executions.run_of(row))
 
     def steps(self, run: int) -> list[StepExecution]:
         """The newest execution of each step of this run's lap, up to and including this run, in the job's order."""
@@ -95,7 +96,7 @@ class SqliteHistory:
             return []
         with self._reading() as connection:
             found = connection.execute(STEPS_OF_LAP, (*_lap_values(job_run), run)).fetchall()
-        steps = [self._judged_step(rows.step_of(row), job_run) for row in found]
+        steps = [self._judged_step(executions.step_of(row), job_run) for row in found]
         places = {name: place for place, name in enumerate(job_run.steps)}
         return sorted(steps, key=lambda step: (places.get(step.key.step, len(places)), step.key.partition, step.id))
 
@@ -159,7 +160,7 @@ class SqliteHistory:
         # The owner may have closed it and gone between our two looks: then its last word counts.
         with self._reading() as connection:
             row = connection.execute(ONE_RUN, (run.id,)).fetchone()
-        again = rows.run_of(row)
+        again = executions.run_of(row)
         return replace(again, status=Status.LOST) if again.status.live else again
 
     def _judged_step(self, step: StepExecution, run: JobExecution) -> StepExecution:

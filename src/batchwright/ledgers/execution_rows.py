@@ -1,0 +1,94 @@
+"""Executions of jobs and steps as rows and back, the same in every database.
+
+The one rule: the order of columns is said once, here, for the side that writes and the side that reads.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from batchwright.databases.records import COUNTS, storable
+from batchwright.model.checkpoint import Counts, InstanceKey, StepKey
+from batchwright.model.codec import decode, encode
+from batchwright.model.execution import JobExecution, Origin, RunRequest, StepExecution, StepOutcome
+from batchwright.model.status import Status
+
+RUN_COLUMNS = (
+    "id", "job", "parameters_hash", "lap", "status", "started_at", "ended_at",
+    "kind", "parameters", "steps", "origin", "host", "pid", "error",
+)  # fmt: skip
+
+OUTCOME_COLUMNS = (*COUNTS, "seconds", "peak_memory_bytes", "error")
+
+STEP_COLUMNS = (
+    "id", "run", "job", "parameters_hash", "lap", "step", "partition", "status", "started_at", "ended_at",
+    *OUTCOME_COLUMNS, "source", "target", "guarantee",
+)  # fmt: skip
+
+
+def run_of(row: Sequence[Any]) -> JobExecution:
+    """An execution from `RUN_COLUMNS`."""
+    number, job, parameters_hash, lap, status, started_at, ended_at, kind, *rest = row
+    parameters, steps, origin, host, pid, error = rest
+    return JobExecution(
+        id=number,
+        key=InstanceKey(job, parameters_hash),
+        lap=lap,
+        status=Status(status),
+        started_at=_moment(started_at),
+        ended_at=None if ended_at is None else _moment(ended_at),
+        kind=kind,
+        parameters=decode(parameters),
+        steps=tuple(decode(steps)),
+        origin=None if origin is None else Origin(*decode(origin)),
+        host=host,
+        pid=pid,
+        error=error,
+    )
+
+
+def request_values(request: RunRequest) -> dict[str, Any]:
+    """What a request says, by column."""
+    origin = request.origin
+    return {
+        "kind": request.kind,
+        "parameters": storable(encode(dict(request.parameters))),
+        "steps": storable(encode(list(request.steps))),
+        "origin": None if origin is None else storable(encode([origin.path, origin.function, origin.digest])),
+    }
+
+
+def step_of(row: Sequence[Any]) -> StepExecution:
+    """An execution of a step from `STEP_COLUMNS`."""
+    number, run, job, parameters_hash, lap, step, partition, status, started_at, ended_at, *rest = row
+    counts, rest = rest[: len(COUNTS)], rest[len(COUNTS) :]
+    seconds, peak_memory_bytes, error, source, target, guarantee = rest
+    return StepExecution(
+        id=number,
+        run=run,
+        key=StepKey(job, parameters_hash, lap, step, partition),
+        status=Status(status),
+        started_at=_moment(started_at),
+        ended_at=None if ended_at is None else _moment(ended_at),
+        counts=Counts(*counts),
+        seconds=seconds,
+        peak_memory_bytes=peak_memory_bytes,
+        error=error,
+        source=source,
+        target=target,
+        guarantee=guarantee,
+    )
+
+
+def count_values(counts: Counts) -> tuple[int, ...]:
+    """Counts in the order of their columns."""
+    return tuple(getattr(counts, column) for column in COUNTS)
+
+
+def outcome_values(outcome: StepOutcome) -> tuple[Any, ...]:
+    """An outcome in the order of `OUTCOME_COLUMNS`."""
+    return (*count_values(outcome.counts), outcome.seconds, outcome.peak_memory_bytes, storable(outcome.error))
+
+
+def _moment(stored: str | datetime) -> datetime:
+    return stored.astimezone(UTC) if isinstance(stored, datetime) else datetime.fromisoformat(stored)
