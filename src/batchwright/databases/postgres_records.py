@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from batchwright.databases.migrations import Migration, numbered_scripts
 from batchwright.databases.postgres import driver, quoted, roll_back
 from batchwright.databases.postgres_schema import migrate, schema_version
+from batchwright.databases.postgres_texts import escaped, unescaped
 from batchwright.databases.records import (
     FAILURE,
     KEY,
@@ -131,7 +132,7 @@ def move_checkpoint(
 def put_failures(connection: "Connection", schema: str, key: StepKey, failures: Sequence[Failure]) -> None:
     """Add failures. One that is already there keeps its state."""
     if failures:
-        rows = [(*key_values(key), *map(_text, failure_values(failure))) for failure in failures]
+        rows = [(*key_values(key), *map(escaped, failure_values(failure))) for failure in failures]
         with connection.cursor() as cursor:
             cursor.executemany(_in_schema(_INSERT_FAILURE, schema), rows)
         reach("K17")
@@ -141,7 +142,7 @@ def get_failures(connection: "Connection", schema: str, key: StepKey) -> Iterato
     """Every failure under this key, by ordinal; read a page at a time, so that the caller may write in between."""
     after = -1
     while page := _run(connection, _SELECT_FAILURES, schema, (*key_values(key), after, _PAGE)).fetchall():
-        yield from map(failure_of, page)
+        yield from (failure_of([*map(unescaped, row)]) for row in page)
         after = page[-1][1]
 
 
@@ -160,11 +161,6 @@ def settle_failures(connection: "Connection", schema: str, key: StepKey, ordinal
     states = FailureState.REPLAYED.value, FailureState.OPEN.value
     values = (states[0], *key_values(key), list(ordinals), states[1])
     return int(_run(connection, sql, schema, values).rowcount)
-
-
-def _text(value: Any) -> Any:
-    """PostgreSQL has no NUL in its texts."""
-    return value.replace("\0", "\\x00") if isinstance(value, str) and "\0" in value else value
 
 
 def _run(connection: "Connection", sql: str, schema: str, values: Sequence[Any]) -> Any:

@@ -11,11 +11,10 @@ from pathlib import Path
 
 from batchwright.databases.migrations import Migration, numbered_scripts
 from batchwright.databases.sqlite import explained
+from batchwright.ledgers.ledger_errors import OTHER_LEDGER, as_ledger_error
 from batchwright.model.errors import AlreadyRunningError, BatchwrightError, LedgerError, TargetError
 
 COMPONENT = "ledger"
-
-OTHER_LEDGER = "name another ledger with --ledger PATH or BATCHWRIGHT_LEDGER"
 
 
 def migrations() -> list[Migration]:
@@ -58,10 +57,3 @@ def opening(path: Path) -> Iterator[None]:
         raise LedgerError(f"the ledger {path} is being created by {error.where}", "", OTHER_LEDGER) from error
     except BatchwrightError as error:
         raise as_ledger_error(error) from error
-
-
-def as_ledger_error(error: BatchwrightError) -> LedgerError:
-    """Another error about the ledger's file, with the way out named."""
-    wrong = error.wrong if isinstance(error, LedgerError) else f"the ledger cannot be used: {error.wrong}"
-    mend = error.mend or OTHER_LEDGER
-    return LedgerError(wrong, error.found, mend if OTHER_LEDGER in mend else f"{mend}, or {OTHER_LEDGER}")
