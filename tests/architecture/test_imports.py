@@ -12,6 +12,7 @@ from tests.architecture.modules import ROOT, SOURCE, Module, imports, source_mod
 THIRD_PARTY = {
     "click": ("batchwright.cli",),
     "rich": ("batchwright.cli", "batchwright.observers.progress"),
+    "psycopg": ("batchwright.databases.postgres",),
     "psutil": ("batchwright.engine", "batchwright.observers.progress"),
 }
 

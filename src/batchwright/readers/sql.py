@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from batchwright.databases import sqlite
+from batchwright.databases.postgres import database_of, is_postgres
 from batchwright.databases.sqlite import quoted
 from batchwright.model.block import Block, Place, Position
 from batchwright.model.errors import DeclarationError, SourceError
@@ -32,9 +33,10 @@ def query(
 ) -> Reader[dict[str, Any]]:
     """The rows of a query as dicts, ordered by `key`: columns of its result that are unique together and never NULL.
 
-    `database` is `sqlite:///file.db`. Rows are read page by page, each in a short transaction of its own. Without
-    `key` the query runs as it is, and after a crash runs again and passes over the rows that are done: give it an
-    ORDER BY.
+    `database` is `sqlite:///file.db` or `postgresql://user@host/database`; parameters are written as its driver wants
+    them: `:day` and `?`, or `%(day)s` and `%s`. Rows are read page by page, each in a short transaction of its own.
+    Without `key` the query runs as it is, and after a crash runs again and passes over the rows that are done: give it
+    an ORDER BY. On PostgreSQL text keys are ordered byte by byte: an index on them should be `COLLATE "C"`.
     """
     keys = () if key is None else (key,) if isinstance(key, str) else tuple(key)
     if key is not None and not (keys and all(isinstance(name, str) and name for name in keys)):
@@ -43,7 +45,13 @@ def query(
         raise DeclarationError("query: page_rows must be at least 1", f"got {page_rows}")
     if not isinstance(parameters, Mapping | Sequence) or isinstance(parameters, str):
         raise DeclarationError("query: parameters must be a dict or a sequence", f"got {parameters!r}")
-    return Query(database, sql.strip().rstrip(";"), _frozen(parameters), keys, page_rows)
+    sql = sql.strip().rstrip(";")
+    if is_postgres(database):
+        from batchwright.readers.postgres import PostgresQuery
+
+        given = dict(parameters) if isinstance(parameters, Mapping) else tuple(parameters)
+        return PostgresQuery(database_of(database), sql, given, keys, page_rows)
+    return Query(database, sql, _frozen(parameters), keys, page_rows)
 
 
 @dataclass(frozen=True)

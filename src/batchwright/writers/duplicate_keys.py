@@ -3,7 +3,7 @@
 The one rule: a policy looks at one chunk. Of equal keys in different chunks the later one always wins.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from batchwright.model.errors import DeclarationError, WriteError
@@ -17,7 +17,30 @@ def check_policy(policy: str) -> None:
         raise DeclarationError("upsert: duplicates must be 'last', 'first' or 'fail'", f"got {policy!r}")
 
 
-def one_of_each(
+def write_each_key_once(
+    write: Callable[[Sequence[int]], dict[int, BaseException]],
+    keys: Sequence[tuple[Any, ...]] | None,
+    indexes: Sequence[int],
+    policy: Duplicates,
+) -> dict[int, BaseException]:
+    """Write the rows at these indexes; of those with one key, only the one that the policy says.
+
+    If that one is refused, the next takes its place: what is not written is among the errors, or was overwritten.
+    `write` answers with the errors of the rows that were refused. `keys` None: rows have no key.
+    """
+    if keys is None:
+        return write(indexes)
+    errors: dict[int, BaseException] = {}
+    while indexes:
+        kept, repeated = _one_of_each(keys, indexes, policy)
+        failed = write(kept)
+        errors |= repeated | failed
+        again, done = {keys[index] for index in failed}, {*kept, *errors}
+        indexes = [index for index in indexes if keys[index] in again and index not in done]
+    return errors
+
+
+def _one_of_each(
     keys: Sequence[tuple[Any, ...]], indexes: Sequence[int], policy: Duplicates
 ) -> tuple[Sequence[int], dict[int, BaseException]]:
     """Which of the rows at these indexes to write, in order, and the errors of those that fail.

@@ -5,7 +5,7 @@ is asked only once no transaction is under way that could still move it.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from batchwright.model.failure import Failure
 from batchwright.model.fault_points import reach
 from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.ports import Scope, Sink
-from batchwright.writers.duplicate_keys import Duplicates, one_of_each
+from batchwright.writers.duplicate_keys import Duplicates, write_each_key_once
 from batchwright.writers.postgres_rows import RowWriter
 from batchwright.writers.postgres_tables import Table
 from batchwright.writers.postgres_values import column_values, parameter_values
@@ -211,47 +211,17 @@ class PostgresSink:
         stored, binary, refused = column_values(values, table.columns)
         rows = list(zip(*stored, strict=True))
         keys = list(zip(*(stored[columns.index(name)] for name in table.key), strict=True)) if table.key else None
-        return _write_each_key_once(
-            _Chunk(connection, self._rows, rows, keys, binary, self._writer.duplicates), refused
-        )
+        writer = self._rows
 
+        def write(indexes: Sequence[int]) -> dict[int, BaseException]:
+            chosen = rows if len(indexes) == len(rows) else [rows[index] for index in indexes]
+            failed = writer.write(connection, chosen, binary=binary)
+            return {indexes[index]: error for index, error in failed.items()}
 
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """Rows on their way into a table, with their keys if it is an upsert."""
-
-    connection: "Connection"
-    writer: RowWriter
-    rows: list[tuple[Any, ...]]
-    keys: list[tuple[Any, ...]] | None
-    binary: bool
-    duplicates: Duplicates
-
-    def write(self, indexes: Sequence[int]) -> dict[int, BaseException]:
-        """Write the rows at these indexes; the errors of those refused."""
-        rows = self.rows if len(indexes) == len(self.rows) else [self.rows[index] for index in indexes]
-        failed = self.writer.write(self.connection, rows, binary=self.binary)
-        return {indexes[index]: error for index, error in failed.items()}
-
-
-def _write_each_key_once(chunk: _Chunk, refused: Mapping[int, BaseException]) -> dict[int, BaseException]:
-    """Write all rows but those refused already; of those with one key, the one that the policy says.
-
-    If that one is refused, the next takes its place: what is not written is among the errors, or was overwritten.
-    """
-    errors = dict(refused)
-    left: Sequence[int] = range(len(chunk.rows))
-    if errors:
-        left = [index for index in left if index not in errors]
-    if chunk.keys is None:
-        return errors | chunk.write(left)
-    while left:
-        kept, repeated = one_of_each(chunk.keys, left, chunk.duplicates)
-        failed = chunk.write(kept)
-        errors |= repeated | failed
-        keys, done = {chunk.keys[index] for index in failed}, set(kept)
-        left = [index for index in left if chunk.keys[index] in keys and index not in done | errors.keys()]
-    return errors
+        good: Sequence[int] = range(len(rows))
+        if refused:
+            good = [index for index in good if index not in refused]
+        return dict(refused) | write_each_key_once(write, keys, good, self._writer.duplicates)
 
 
 def _execute_all(connection: "Connection", sql: str, rows: Sequence[Row]) -> dict[int, BaseException]:
@@ -291,5 +261,6 @@ def _try_all(connection: "Connection", sql: str, rows: Sequence[Any]) -> BaseExc
         if postgres_errors.classify(error) is not Fault.REFUSED:
             raise
         connection.execute("ROLLBACK TO batchwright_rows")
-        return error
+        # Its traceback would hold these frames, and they the chunk, until the garbage collector comes.
+        return error.with_traceback(None)
     return None

@@ -102,7 +102,8 @@ class RowWriter:
                 raise
             hint = _line_of(error, len(rows))
             connection.execute("ROLLBACK TO batchwright_rows")
-            return error, hint
+            # Its traceback would hold these frames, and they the chunk, until the garbage collector comes.
+            return error.with_traceback(None), hint
         return None, None
 
     def _copies(self, rows: int) -> bool:

@@ -1,4 +1,4 @@
-"""Rows into a SQLite table, exactly once: data, checkpoint and failures share one transaction.
+"""Rows into a SQL table, exactly once: data, checkpoint and failures share one transaction.
 
 The one rule: the checkpoint row lives in the target, and its word goes before the ledger's.
 """
@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Any, Literal
 
 from batchwright.databases import sqlite, sqlite_records
+from batchwright.databases.postgres import database_of, is_postgres
 from batchwright.databases.sqlite import quoted
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import DeclarationError, FencedError, ItemsFailed
@@ -19,6 +20,7 @@ from batchwright.model.failure import Failure
 from batchwright.model.fault_points import reach
 from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.ports import Scope, Sink, Writer
+from batchwright.writers.duplicate_keys import Duplicates, check_policy, write_each_key_once
 from batchwright.writers.rows import bindable, columns_of, flat_values, storable_parameters
 from batchwright.writers.sql_tables import Table
 
@@ -38,13 +40,16 @@ def insert(
 ) -> Writer[Row]:
     """Insert each output as a row. Exactly once.
 
-    `database` is `sqlite:///file.db`. A missing table is created from the first chunk that has outputs; `columns` names
-    its columns, or maps them to SQL types. A row that breaks a constraint is that item's failure; with
-    `on_conflict="ignore"` one that breaks a unique constraint is passed over and counts as written.
+    `database` is `sqlite:///file.db` or `postgresql://user@host/database`. A missing table is created from the first
+    chunk that has outputs; `columns` names its columns, or maps them to SQL types. A row that breaks a
+    constraint is that item's failure; with `on_conflict="ignore"` one that breaks a unique constraint is passed over
+    and counts as written.
     """
     if on_conflict not in ("fail", "ignore"):
         raise DeclarationError("insert: on_conflict must be 'fail' or 'ignore'", f"got {on_conflict!r}")
     conflict = " ON CONFLICT DO NOTHING" if on_conflict == "ignore" else ""
+    if is_postgres(database):
+        return _to_postgres(database, (table, (), _typed(columns)), conflict, adds_again=on_conflict == "fail")
     return SqlWriter(database, Table(table, (), _typed(columns)), conflict, adds_again=on_conflict == "fail")
 
 
@@ -54,24 +59,32 @@ def upsert(
     *,
     key: str | Sequence[str],
     columns: Sequence[str] | Mapping[str, str] | None = None,
+    duplicates: Duplicates = "last",
 ) -> Writer[Row]:
     """Insert each output as a row, or update the row that has the same key. Exactly once; of equal keys the last wins.
 
-    `database` is `sqlite:///file.db`. A missing table is created from the first chunk that has outputs, with `key` as
-    its primary key; an existing one needs a unique index on `key`.
+    `database` is `sqlite:///file.db` or `postgresql://user@host/database`. A missing table is created from the first
+    chunk that has outputs, with `key` as its primary key; an existing one needs a unique index on `key`. `duplicates`
+    says what happens to rows with one key *within a chunk*: the last or the first is written and counts for all of
+    them, or with "fail" all but the first are failures.
     """
+    check_policy(duplicates)
     keys = (key,) if isinstance(key, str) else tuple(key)
     if not keys or not all(isinstance(name, str) and name for name in keys):
         raise DeclarationError("upsert: key must name one or more columns", f"got {key!r}", 'write key="id"')
-    return SqlWriter(database, Table(table, keys, _typed(columns)), None)
+    if is_postgres(database):
+        return _to_postgres(database, (table, keys, _typed(columns)), None, duplicates=duplicates)
+    return SqlWriter(database, Table(table, keys, _typed(columns)), None, duplicates=duplicates)
 
 
 def execute(database: str, sql: str) -> Writer[Mapping[str, Any] | Sequence[Any]]:
     """Execute one statement for each output, with the output as its parameters. Exactly once.
 
-    A dict fills named parameters (`:total`), a tuple fills question marks. A row that breaks a constraint is that
-    item's failure.
+    A dict fills named parameters, a tuple those without a name; they are written as the driver wants them: `:total` and
+    `?` for SQLite, `%(total)s` and `%s` for PostgreSQL. A row that breaks a constraint is that item's failure.
     """
+    if is_postgres(database):
+        return _to_postgres(database, None, "", sql=sql, adds_again=True)
     return SqlWriter(database, None, None, sql=sql, adds_again=True)
 
 
@@ -84,6 +97,7 @@ class SqlWriter:
     conflict: str | None
     sql: str = ""
     adds_again: bool = False
+    duplicates: Duplicates = "last"
     guarantee: Guarantee = field(default=Guarantee.EXACTLY_ONCE, init=False)
 
     def __post_init__(self) -> None:
@@ -236,12 +250,24 @@ class SqlSink:
         good: Sequence[int] = range(len(outputs))
         if refused:
             good = [index for index in good if index not in refused]
+        # The table itself has the last of equal keys win.
+        keyed = table.key and self._writer.duplicates != "last"
+        keys = list(zip(*(values[columns.index(name) :: width] for name in table.key), strict=True)) if keyed else None
+        write = partial(self._write_some, connection, values, width)
+        errors.update(write_each_key_once(write, keys, good, self._writer.duplicates))
+
+    def _write_some(
+        self, connection: sqlite3.Connection, values: list[Any], width: int, good: Sequence[int]
+    ) -> dict[int, BaseException]:
+        errors: dict[int, BaseException] = {}
+        if len(good) * width < len(values):
             values = list(chain.from_iterable(values[index * width : (index + 1) * width] for index in good))
         size = max(1, min(ROWS_A_STATEMENT, MAX_VARIABLES // width))
         for start in range(0, len(good), size):
             stop = start + size
             self._write_group(connection, values[start * width : stop * width], good[start:stop], errors)
             reach("K8")
+        return errors
 
     def _write_group(
         self,
@@ -300,7 +326,8 @@ class SqlSink:
             conflict = table.on_conflict() if self._writer.conflict is None else self._writer.conflict
             names = ", ".join(map(quoted, table.columns))
             marks = ", ".join([f"({', '.join('?' * len(table.columns))})"] * rows)
-            self._statements[rows] = f"INSERT INTO {quoted(table.name)} ({names}) VALUES {marks}{conflict}"  # noqa: S608
+            target = f"{quoted(table.name)} ({names})"
+            self._statements[rows] = f"INSERT INTO {target} VALUES {marks}{conflict}"  # noqa: S608 - quoted names
         return self._statements[rows]
 
 
@@ -319,6 +346,13 @@ def _refusal(connection: sqlite3.Connection, write: Callable[[], object]) -> Exc
         refused = error.with_traceback(None)
     connection.execute("RELEASE batchwright_rows")
     return refused
+
+
+def _to_postgres(database: str, table: tuple[Any, ...] | None, conflict: str | None, **options: Any) -> Writer[Any]:
+    from batchwright.writers.postgres import PostgresWriter
+    from batchwright.writers.postgres_tables import Table as PostgresTable
+
+    return PostgresWriter(database_of(database), PostgresTable(*table) if table else None, conflict, **options)
 
 
 def _typed(columns: Sequence[str] | Mapping[str, str] | None) -> tuple[tuple[str, str | None], ...]:

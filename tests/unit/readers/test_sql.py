@@ -152,7 +152,7 @@ def test_what_cannot_be_meant_is_refused_when_declared(declare, says):
 
 def test_another_address_than_sqlite_is_refused_when_declared():
     with pytest.raises(ConfigurationError, match="sqlite:///"):
-        query("postgresql://host/db", "SELECT 1")
+        query("oracle://host/db", "SELECT 1")
 
 
 def test_a_place_is_the_database_and_the_key_of_the_row(tmp_path, path):

@@ -301,7 +301,7 @@ def test_an_address_is_absolute_and_stays_equal(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("declare", "says"),
     [
-        (lambda: insert("postgresql://user:pw@host/db", "t"), "starts with postgresql://"),
+        (lambda: insert("oracle://user:pw@host/db", "t"), "starts with oracle://"),
         (lambda: insert("t.db", "t"), "must be named by an address that starts with sqlite:///; got 't.db'"),
         (lambda: insert("sqlite:///", "t"), "must be named"),
         (

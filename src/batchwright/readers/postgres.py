@@ -1,0 +1,196 @@
+"""Rows of a PostgreSQL query, by keyset: each page begins behind the last key, so that restart goes straight there.
+
+The one rule: no OFFSET, and no transaction that stays open while rows are worked on. Text keys are compared byte by
+byte, so that the order is the same on every server and after every upgrade of its locales.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from batchwright.databases import postgres, postgres_errors
+from batchwright.databases.postgres import Database, quoted
+from batchwright.model.block import Block, Place, Position
+from batchwright.model.errors import ReadError, SourceError, TargetError, WriteError
+
+if TYPE_CHECKING:
+    from batchwright.databases.postgres import Connection
+
+STATEMENT_SECONDS = 3_600
+"""How long the server may look for one page."""
+
+_BYTEWISE = ("C", "POSIX", "C.UTF-8", "C.utf8")
+
+_OWN_COLLATION = """
+SELECT CASE c.collprovider WHEN 'd' THEN d.datcollate ELSE c.collcollate END
+FROM pg_catalog.pg_collation c, pg_catalog.pg_database d
+WHERE d.datname = pg_catalog.current_database() AND c.oid = pg_catalog.to_regcollation(%s)
+"""
+
+
+@dataclass(frozen=True)
+class PostgresQuery:
+    """A query of a PostgreSQL database as the source of a step. Parameters are a dict or a tuple."""
+
+    database: Database
+    sql: str
+    parameters: Mapping[str, Any] | tuple[Any, ...] = field(repr=False)
+    key: tuple[str, ...]
+    page_rows: int
+
+    @property
+    def address(self) -> str:
+        """The database's address, without user and password, and a digest of the query."""
+        digest = hashlib.sha256(" ".join(self.sql.split()).encode()).hexdigest()[:8]
+        return f"{self.database} query {digest} by {', '.join(self.key) or 'no key'}"
+
+    @property
+    def seeks(self) -> bool:
+        """Whether a restart goes straight to its place: with a key."""
+        return bool(self.key)
+
+    def check(self) -> None:
+        """Raise SourceError for a database that turns us away, a statement that is no query, or an unknown key.
+
+        Raises ReadError for a server that cannot be reached now.
+        """
+        with self._connected() as connection:
+            columns = [name for name, _ in self._columns(connection)]
+        for name in self.key:
+            if name not in columns:
+                raise SourceError(
+                    f"the query on {self.database} has no column '{name}' for its key",
+                    f"its columns are {', '.join(columns)}",
+                    "change key=, or select it",
+                )
+
+    def read(self, after: Position | None) -> Iterator[Block[dict[str, Any]]]:
+        """Pages from the key in the anchor on."""
+        anchor = after.anchor if after else None
+        with self._connected() as connection:
+            yield from self._pages(connection, anchor) if self.key else self._stream(connection, anchor or 0)
+
+    def place(self, position: Position) -> Place:
+        """The database and the row's key."""
+        source = str(self.database)
+        if self.key:
+            with self._connected() as connection:
+                ordered = self._ordered(connection)
+                rows = self._page(connection, ordered, position.anchor, position.offset + 1)
+            if len(rows) > position.offset:
+                row = rows[position.offset]
+                return Place(source, detail=" ".join(f"{name}={row[name]!r}" for name in self.key))
+        return Place(source, detail=f"row {position.ordinal + 1}")
+
+    @contextmanager
+    def _connected(self) -> Iterator["Connection"]:
+        """A connection that cannot write; the driver's errors come out in our words."""
+        connection = None
+        try:
+            connection = postgres.connect(self.database, read_only=True, statement_seconds=STATEMENT_SECONDS)
+            yield connection
+        except Exception as error:
+            raise self._explained(error) from error
+        finally:
+            if connection is not None:
+                postgres.close(connection)
+
+    def _explained(self, error: Exception) -> Exception:
+        if postgres_errors.is_driver_error(error):
+            error = postgres_errors.explained(error, self.database.shown, self.database.secrets)
+        if isinstance(error, TargetError):
+            return SourceError(error.wrong, error.found, error.mend)
+        if isinstance(error, WriteError):
+            return ReadError(error.wrong, error.found, error.mend)
+        return error
+
+    def _pages(self, connection: "Connection", anchor: Any) -> Iterator[Block[dict[str, Any]]]:
+        ordered = self._ordered(connection)
+        while True:
+            # One row more than the page, to see whether the key at its edge is unique.
+            rows = self._page(connection, ordered, anchor, self.page_rows + 1)
+            self._check_keys(rows)
+            page = rows[: self.page_rows]
+            if not page:
+                return
+            last = [page[-1][name] for name in self.key]
+            yield Block(page, anchor, last)
+            if len(rows) <= self.page_rows:
+                return
+            anchor = last
+
+    def _stream(self, connection: "Connection", done: int) -> Iterator[Block[dict[str, Any]]]:
+        """Without a key: the server keeps the whole result, outside any transaction, and hands it over by pages."""
+        with connection.cursor("batchwright_rows", withhold=True) as cursor:
+            cursor.execute(self.sql.encode(), self.parameters or None)
+            names = [column.name for column in cursor.description or ()]
+            if done:
+                cursor.scroll(done)
+            while rows := cursor.fetchmany(self.page_rows):
+                yield Block([dict(zip(names, row, strict=True)) for row in rows], done, done + len(rows))
+                done += len(rows)
+
+    def _columns(self, connection: "Connection") -> list[tuple[str, int]]:
+        """The names of the query's columns, and their types' ids."""
+        cursor = connection.execute(f"SELECT * FROM ({self._sql}\n) AS q LIMIT 0".encode(), self._bound(()))  # noqa: S608 - the user's SQL
+        return [(column.name, column.type_code) for column in cursor.description or ()]
+
+    def _ordered(self, connection: "Connection") -> str:
+        """The key columns as they are ordered and compared: texts byte by byte."""
+        types = dict(self._columns(connection))
+        collated = connection.execute(
+            "SELECT oid FROM pg_catalog.pg_type WHERE typcollation <> 0 AND oid = ANY(%s)", [list(types.values())]
+        ).fetchall()
+        texts = {row[0] for row in collated}
+        return ", ".join(
+            self._bytewise(connection, name) if types.get(name) in texts else _escaped(name) for name in self.key
+        )
+
+    def _bytewise(self, connection: "Connection", name: str) -> str:
+        """A text column, in a collation that compares bytes; its own if it is one, for the sake of its index."""
+        inner = f"SELECT {_escaped(name)} FROM ({self._sql}\n) AS q LIMIT 0"  # noqa: S608 - quoted
+        asked = connection.execute(f"SELECT pg_catalog.pg_collation_for(({inner}))".encode(), self._bound(()))
+        (collation,) = asked.fetchone() or (None,)
+        (own,) = connection.execute(_OWN_COLLATION, [collation]).fetchone() or (None,)
+        return _escaped(name) if own in _BYTEWISE else f'{_escaped(name)} COLLATE "C"'
+
+    def _page(self, connection: "Connection", ordered: str, anchor: Any, rows: int) -> list[dict[str, Any]]:
+        named = isinstance(self.parameters, Mapping)
+        marks = ", ".join(f"%(batchwright_key_{index})s" if named else "%s" for index in range(len(self.key)))
+        where = "" if anchor is None else f"WHERE ({ordered}) > ({marks})"
+        statement = f"SELECT * FROM ({self._sql}\n) AS q {where} ORDER BY {ordered} LIMIT {rows}"  # noqa: S608 - quoted
+        cursor = connection.execute(statement.encode(), self._bound(anchor or ()))
+        names = [column.name for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def _check_keys(self, rows: Sequence[dict[str, Any]]) -> None:
+        keys = [tuple(row[name] for name in self.key) for row in rows]
+        words = ", ".join(self.key)
+        if any(None in key for key in keys):
+            raise SourceError(
+                f"the key {words} of a query is NULL in some row", self.address, "choose a key that is never NULL"
+            )
+        for before, key in pairwise(keys):
+            if before == key:
+                raise SourceError(
+                    f"the key {words} of a query is not unique",
+                    f"two rows have {', '.join(map(repr, key))}; rows would be lost at the edge of a page",
+                    "add columns to key= until it is unique",
+                )
+
+    @property
+    def _sql(self) -> str:
+        """The query as a part of a statement with parameters, in which a percent sign is doubled."""
+        return self.sql if self.parameters else self.sql.replace("%", "%%")
+
+    def _bound(self, anchor: Sequence[Any]) -> Any:
+        if isinstance(self.parameters, Mapping):
+            return {**self.parameters, **{f"batchwright_key_{index}": value for index, value in enumerate(anchor)}}
+        return (*self.parameters, *anchor)
+
+
+def _escaped(name: str) -> str:
+    return quoted(name).replace("%", "%%")
