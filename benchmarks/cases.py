@@ -50,7 +50,7 @@ def load_in_chunks(scale: Scale) -> Iterator[Figure]:
     """Case 1: CSV, a function a row, upsert into SQLite, against the hand-written loop."""
     yield _load("load: CPU, chunks of 1,000", scale.rows, scale.runs, ("dicts", 1_000), (1.00, 0.80))
     yield _load("load: CPU, chunks of 1,000, rows as tuples", scale.rows, scale.runs, ("tuples", 1_000), (None, None))
-    yield _load("load: CPU, chunks of 100", scale.rows // 2, scale.runs, ("dicts", 100), (1.10, None))
+    yield _load("load: CPU, chunks of 100", scale.rows, scale.runs, ("dicts", 100), (1.10, None))
 
 
 def peak_memory(scale: Scale) -> Iterator[Figure]:

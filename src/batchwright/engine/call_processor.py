@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import threading
 
 
+_PLAIN_OUTPUTS = frozenset({dict, tuple, list, str, int})
+"""Surely no iterators; most outputs are of these types, and asking takes longer than a look here."""
+
+
 class Processor(Protocol):
     """A processor as the engine calls it. `many` says that a result is a list of outputs."""
 
@@ -170,6 +174,8 @@ def refuse_iterators(results: list[Any], step: str) -> bool:
     Raises DeclarationError if it is an iterator or an awaitable: a plain function's result would be written as one.
     """
     first = next((result for result in results if result is not DROP), DROP)
+    if type(first) in _PLAIN_OUTPUTS:
+        return True
     if not isinstance(first, Iterator | AsyncIterator) and not inspect.isawaitable(first):
         return first is not DROP
     for result in results:

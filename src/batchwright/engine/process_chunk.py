@@ -147,7 +147,7 @@ def _call(unprocessed: Processed, processor: Processor, policy: Attempts, step: 
             return _cut(unprocessed, index, results, aside, retried, error)
         _forget_frames(error)
         aside[index] = SetAside(error, Phase.PROCESS, attempts)
-    return replace(unprocessed, results=results, failed={**unprocessed.failed, **aside}, retried=retried)
+    return Processed(chunk, results, processor.many, {**unprocessed.failed, **aside}, retried)
 
 
 def _cut(
