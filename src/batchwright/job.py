@@ -284,6 +284,20 @@ def _check_step(step: Step[Any, Any]) -> None:
         raise DeclarationError(f"{wrong}: name must be a text of 1 to 100 characters", f"got {step.name!r}")
     if isinstance(step.chunk_size, bool) or not isinstance(step.chunk_size, int) or step.chunk_size < 1:
         raise DeclarationError(f"step '{step.name}': chunk_size must be at least 1", f"got {step.chunk_size!r}")
+    _check_ports(step)
+    if step.process is not None and not callable(step.process):
+        raise DeclarationError(f"step '{step.name}': process must be a function", f"got {step.process!r}")
+    if not step.checkpoint_seconds >= 0:
+        raise DeclarationError(
+            f"step '{step.name}': checkpoint_seconds must not be negative", f"got {step.checkpoint_seconds!r}"
+        )
+    for field, kind in (("retry", Retry), ("skip", Skip), ("write_retry", Retry)):
+        value = getattr(step, field)
+        if value is not None and not isinstance(value, kind):
+            raise DeclarationError(f"step '{step.name}': {field} must be a {kind.__name__}", f"got {value!r}")
+
+
+def _check_ports(step: Step[Any, Any]) -> None:
     if isinstance(step.read, (str, bytes)):
         raise DeclarationError(
             f"step '{step.name}': read must be a reader, a collection or a function",
@@ -296,16 +310,12 @@ def _check_step(step: Step[Any, Any]) -> None:
         )
     if not (isinstance(step.write, Writer) or callable(step.write)):
         raise DeclarationError(f"step '{step.name}': write must be a writer or a function", f"got {step.write!r}")
-    if step.process is not None and not callable(step.process):
-        raise DeclarationError(f"step '{step.name}': process must be a function", f"got {step.process!r}")
-    if not step.checkpoint_seconds >= 0:
+    if not isinstance(step.write, Writer) and processor_kind(step.write) is not ProcessorKind.FUNCTION:
         raise DeclarationError(
-            f"step '{step.name}': checkpoint_seconds must not be negative", f"got {step.checkpoint_seconds!r}"
+            f"step '{step.name}': write must be a plain function: calling this one does nothing by itself",
+            f"{step.target_address} is a kind of {processor_kind(step.write)}",
+            "move the waiting into an async processor, and write with a plain function",
         )
-    for field, kind in (("retry", Retry), ("skip", Skip), ("write_retry", Retry)):
-        value = getattr(step, field)
-        if value is not None and not isinstance(value, kind):
-            raise DeclarationError(f"step '{step.name}': {field} must be a {kind.__name__}", f"got {value!r}")
 
 
 def _check_job(job: Job) -> None:

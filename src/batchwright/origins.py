@@ -70,6 +70,9 @@ def _run_file(file: Path) -> ModuleType:
     loaded = sys.modules.get(name)
     if loaded is not None and getattr(loaded, "__file__", None) == str(path):
         return loaded
+    if loaded is not None or name in sys.stdlib_module_names:
+        # A job file may be called csv.py: it must not take another module's place.
+        name = f"job_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise OriginError(f"{file} cannot be loaded", "it is not a Python file", "name a file that ends in .py")

@@ -272,3 +272,11 @@ def test_the_digest_of_a_definition_follows_names_order_and_addresses():
 def test_every_error_of_a_declaration_is_an_error_of_configuration():
     assert issubclass(DeclarationError, ConfigurationError)
     assert issubclass(ParameterError, ConfigurationError)
+
+
+def test_a_writer_that_would_do_nothing_is_refused_when_built():
+    async def write(outputs):
+        raise AssertionError
+
+    with pytest.raises(DeclarationError, match="step 's': write must be a plain function"):
+        Step("s", read=[1], write=write)

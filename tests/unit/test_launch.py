@@ -183,17 +183,6 @@ def test_a_one_shot_iterator_is_refused_under_a_durable_ledger_and_allowed_under
     assert run(Step("s", read=iter([1, 2]), write=len), ledger=MemoryLedger()).read == 2
 
 
-def test_a_writer_that_would_do_nothing_is_refused_before_anything_is_recorded(ledger):
-    async def write(outputs):
-        raise AssertionError
-
-    with pytest.raises(DeclarationError, match="plain function"):
-        run(Step("s", read=[1], write=write))
-    history = open_history(str(ledger))
-    assert history.runs() == []
-    history.close()
-
-
 @pytest.mark.parametrize(
     ("work", "options", "says"),
     [

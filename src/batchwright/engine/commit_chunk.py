@@ -14,7 +14,7 @@ from typing import Any
 from batchwright.engine.attempt import Attempts, attempt_again
 from batchwright.engine.isolate_failures import commit_in_parts
 from batchwright.engine.process_chunk import Processed, SetAside
-from batchwright.engine.record_failure import FailureRecorder
+from batchwright.engine.record_failure import FailureRecorder, describe_error
 from batchwright.model.checkpoint import Checkpoint, Counts
 from batchwright.model.errors import FailureLimitError, ItemsFailed, StopRequestedError, WriteError
 from batchwright.model.failure import Failure, Phase
@@ -185,7 +185,8 @@ def _commit(target: OpenTarget, processed: Processed, outputs: int) -> BaseExcep
     counts = checkpoint.counts
     if target.limit is not None and target.limit.exceeded(counts.failed, counts.read):
         last = processed.failed[max(processed.failed)].error if processed.failed else None
-        raise FailureLimitError(target.step, counts.failed, counts.read, target.limit.limit) from last
+        words = describe_error(last, target.recorder.secrets) if last else ""
+        raise FailureLimitError(target.step, counts.failed, counts.read, target.limit.limit, words) from last
     failures = [target.recorder.record(chunk, index, processed.failed[index]) for index in sorted(processed.failed)]
     target.sink.commit(checkpoint, failures)
     reach("K13")

@@ -114,15 +114,15 @@ class AlreadyRunningError(BatchwrightError):
 class FailureLimitError(BatchwrightError):
     """More items failed than the limit allows; the chunk that passed the limit was not committed."""
 
-    def __init__(self, step: str, failed: int, read: int, limit: int | str | None) -> None:
-        """Give the counts and the limit."""
+    def __init__(self, step: str, failed: int, read: int, limit: int | str | None, last: str = "") -> None:
+        """Give the counts, the limit, and the error of the last item that failed in words."""
         self.step: str = step
         self.failed: int = failed
         self.read: int = read
         self.limit: int | str | None = limit
         super().__init__(
             f"step '{step}': more items failed than the limit allows",
-            f"{failed:,} of {read:,} items failed, the limit is {limit}",
+            f"{failed:,} of {read:,} items failed, the limit is {limit}{f'; the last: {last}' if last else ''}",
             "look at the failures, mend the input or the code, or raise the limit with --max-failures",
         )
 

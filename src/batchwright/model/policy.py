@@ -30,6 +30,8 @@ class Retry:
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         _check_errors("Retry", self.on)
+        if isinstance(self.attempts, bool) or not isinstance(self.attempts, int):
+            raise DeclarationError("Retry: attempts must be a whole number", f"got {self.attempts!r}")
         if self.attempts < 1:
             raise DeclarationError("Retry: attempts must be at least 1", f"got {self.attempts}", "")
         if self.delay_seconds < 0 or self.max_delay_seconds < 0 or self.multiplier < 1:
