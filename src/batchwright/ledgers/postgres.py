@@ -1,0 +1,237 @@
+"""The ledger in a PostgreSQL database: what runs on several machines need.
+
+The one rule: whatever is written for an instance shows, in the same transaction, that its lease is still ours.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, TypeVar
+
+from batchwright.databases import postgres_records as records
+from batchwright.databases.postgres import transaction
+from batchwright.ledgers import postgres_executions as executions
+from batchwright.ledgers.postgres_history import PostgresHistory
+from batchwright.ledgers.postgres_lease import Lease, LeaseTimes, boot_seconds, hold
+from batchwright.ledgers.postgres_session import Session, opening, prepare
+from batchwright.ledgers.transitions import not_owned, refused
+from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
+from batchwright.model.execution import JobExecution, RunRequest, StepExecution, StepOutcome
+from batchwright.model.failure import Failure
+from batchwright.model.status import Status
+
+if TYPE_CHECKING:
+    from batchwright.databases.postgres import Connection
+
+Result = TypeVar("Result")
+
+
+class PostgresLedger:
+    """A durable ledger in the schema `batchwright` of a database, or in the one that `?records_schema=` names.
+
+    Any number of machines may use it at once. An instance is owned by a lease; a killed owner's is free again at once
+    on its own machine, elsewhere after `times.ttl_seconds`. A lost connection is opened again for as long as the lease
+    is trusted. An object is for one thread and one process.
+
+    Raises LedgerError, in one line and without a password, if the database cannot be used.
+    """
+
+    durable = True
+
+    def __init__(self, url: str, *, times: LeaseTimes | None = None, clock: Callable[[], float] = boot_seconds) -> None:
+        """Connect, and create or upgrade the tables."""
+        self._url = url
+        self._times = times or LeaseTimes()
+        self._clock = clock
+        self._session = Session(url, wait_seconds=self._times.wait_seconds)
+        self._leases: dict[InstanceKey, Lease] = {}
+        with opening(self._session):
+            try:
+                prepare(self._session)
+            except BaseException:
+                self._session.close()
+                raise
+
+    @property
+    def address(self) -> str:
+        """The database, without user and password."""
+        return self._session.address
+
+    def history(self) -> PostgresHistory:
+        """The readers' side of this ledger, on a connection of its own."""
+        return PostgresHistory(self._url)
+
+    def own(self, key: InstanceKey) -> AbstractContextManager[Lease]:
+        """Own this instance while the context lasts and the lease is kept up.
+
+        Raises AlreadyRunningError, naming the process that owns it, where and since when.
+        """
+        return self._own(key)
+
+    def last_run(self, key: InstanceKey) -> JobExecution | None:
+        """The newest execution of kind `run` of this instance."""
+        return self._read(lambda connection: executions.last_run(connection, self._schema, key))
+
+    def begin_run(self, request: RunRequest) -> JobExecution:
+        """Record a new execution, STARTING; close those that a dead owner left.
+
+        Raises LedgerError if this object does not own the instance, FencedError if it does not any more.
+        """
+        lease = self._leases.get(request.key)
+        if lease is None:
+            raise not_owned(request.key.job)
+        made: list[int] = []
+
+        def work(connection: "Connection", doubts: int) -> JobExecution:
+            begun = executions.find_run(connection, self._schema, made[-1]) if doubts and made else None
+            if begun is None:
+                begun = executions.begin_run(connection, self._schema, request, lease.epoch)
+                made.append(begun.id)
+            return begun
+
+        return self._write(request.key, work)
+
+    def move_run(self, run: int, status: Status, error: str = "") -> None:
+        """Change an execution's status; a text already there is kept if `error` is empty.
+
+        Raises FencedError if somebody else has closed it or owns it now, LedgerError if the table of transitions
+        forbids it.
+        """
+        self._write(
+            self._instance_of(run, status),
+            lambda connection, doubts: executions.move_run(connection, self._schema, run, status, error, doubts),
+        )
+
+    def begin_step(self, run: int, key: StepKey, source: str, target: str, guarantee: str) -> StepExecution:
+        """Record a new execution of a step, RUNNING, with the counts that its lap had so far.
+
+        Raises FencedError if the run is closed or its instance is owned by somebody else now.
+        """
+        described, made = {"source": source, "target": target, "guarantee": guarantee}, list[int]()
+
+        def work(connection: "Connection", doubts: int) -> StepExecution:
+            begun = executions.find_step(connection, self._schema, made[-1]) if doubts and made else None
+            if begun is None:
+                begun = executions.begin_step(connection, self._schema, run, key, described)
+                made.append(begun.id)
+            return begun
+
+        return self._write(_instance(key), work)
+
+    def note_progress(self, step_execution: int, outcome: StepOutcome, failures: Sequence[Failure]) -> None:
+        """Copy counts and failures of a running step, in one transaction; its status stays.
+
+        Raises FencedError if somebody else has closed it, or owns its instance now.
+        """
+        key = self._key_of_step(step_execution, Status.RUNNING)
+
+        def work(connection: "Connection", _: int) -> None:
+            executions.note_step(connection, self._schema, step_execution, outcome)
+            records.put_failures(connection, self._schema, key, failures)
+
+        self._write(_instance(key), work)
+
+    def end_step(self, step_execution: int, outcome: StepOutcome, failures: Sequence[Failure]) -> None:
+        """Close an execution of a step with its counts and last failures, in one transaction.
+
+        Raises FencedError if somebody else has closed it, or owns its instance now, LedgerError if the table of
+        transitions forbids it.
+        """
+        key = self._key_of_step(step_execution, outcome.status)
+
+        def work(connection: "Connection", doubts: int) -> None:
+            executions.end_step(connection, self._schema, step_execution, outcome, doubts)
+            records.put_failures(connection, self._schema, key, failures)
+
+        self._write(_instance(key), work)
+
+    def last_step(self, key: StepKey) -> StepExecution | None:
+        """The newest execution of this step in this lap."""
+        return self._read(lambda connection: executions.last_step(connection, self._schema, key))
+
+    def load_checkpoint(self, key: StepKey) -> Checkpoint | None:
+        """The last checkpoint stored under this key."""
+        return self._read(lambda connection: records.get_checkpoint(connection, self._schema, key))
+
+    def save_checkpoint(self, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
+        """Store both in one durable transaction. Failures are added, the checkpoint is replaced.
+
+        Raises FencedError, and stores nothing, if the instance was ours and is somebody else's now.
+        """
+
+        def work(connection: "Connection", _: int) -> None:
+            records.put_failures(connection, self._schema, key, failures)
+            records.put_checkpoint(connection, self._schema, key, checkpoint)
+
+        self._write(_instance(key), work)
+
+    def load_failures(self, key: StepKey) -> Iterator[Failure]:
+        """Every failure stored under this key, by ordinal; read a page at a time."""
+        with self._session.explaining():
+            yield from records.get_failures(self._session.connection(), self._schema, key)
+
+    def void_failures(self, key: StepKey, from_ordinal: int) -> None:
+        """Forget failures at or past this ordinal: their items are to be read again."""
+        self._write(
+            _instance(key),
+            lambda connection, _: records.void_failures(connection, self._schema, key, from_ordinal),
+        )
+
+    def settle_failures(self, key: StepKey, ordinals: Sequence[int]) -> None:
+        """Mark open failures as replayed; others keep their state."""
+        self._write(
+            _instance(key),
+            lambda connection, _: records.settle_failures(connection, self._schema, key, ordinals),
+        )
+
+    def close(self) -> None:
+        """Let the database go. What is owned stays owned until its context ends."""
+        self._session.close()
+
+    @contextlib.contextmanager
+    def _own(self, key: InstanceKey) -> Iterator[Lease]:
+        with hold(self._session, self._url, key, self._times, self._clock) as lease:
+            self._leases[key] = lease
+            try:
+                yield lease
+            finally:
+                # A lease that was lost is remembered: what still comes for its instance is refused.
+                if not lease.fenced:
+                    del self._leases[key]
+
+    @property
+    def _schema(self) -> str:
+        return self._session.schema
+
+    def _read(self, work: Callable[["Connection"], Result]) -> Result:
+        deadline = self._clock() + self._times.trust_seconds
+        return self._session.patiently(lambda connection, _: work(connection), until=lambda: self._clock() >= deadline)
+
+    def _write(self, key: InstanceKey, work: Callable[["Connection", int], Result]) -> Result:
+        """Work in a transaction that holds the lease of an owned instance; after trouble again, while it is trusted."""
+        lease = self._leases.get(key)
+
+        def fenced(connection: "Connection", doubts: int) -> Result:
+            with transaction(connection):
+                if lease is not None:
+                    lease.require(connection, self._schema, doubts)
+                return work(connection, doubts)
+
+        # Without a lease nobody can wait for a commit in doubt: it is reported.
+        return self._session.patiently(fenced, until=lambda: lease is None or lease.lapsed())
+
+    def _instance_of(self, run: int, wanted: Status) -> InstanceKey:
+        found = self._read(lambda connection: executions.find_run(connection, self._schema, run))
+        if found is None:
+            raise refused("run", run, None, wanted)
+        return found.key
+
+    def _key_of_step(self, step_execution: int, wanted: Status) -> StepKey:
+        found = self._read(lambda connection: executions.find_step(connection, self._schema, step_execution))
+        if found is None:
+            raise refused("step execution", step_execution, None, wanted)
+        return found.key
+
+
+def _instance(key: StepKey) -> InstanceKey:
+    return InstanceKey(key.job, key.parameters_hash)

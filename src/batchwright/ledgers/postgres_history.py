@@ -1,0 +1,217 @@
+"""What a PostgreSQL ledger tells people: the command line, alarms and dashboards read here.
+
+The one rule: nothing is written, created or upgraded; whether an owner lives is judged by the server's clock.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from batchwright.databases import postgres_records as records
+from batchwright.databases.postgres import durability_warning
+from batchwright.databases.postgres_schema import schema_version
+from batchwright.databases.postgres_texts import unescaped
+from batchwright.databases.records import failure_columns, failure_of
+from batchwright.ledgers import execution_rows as rows
+from batchwright.ledgers.failure_groups import Cause, group_failures
+from batchwright.ledgers.postgres_session import COMPONENT, Session, migrations, opening
+from batchwright.ledgers.transitions import LIVE
+from batchwright.model.block import Place
+from batchwright.model.errors import LedgerError
+from batchwright.model.execution import FailureGroup, JobExecution, StepExecution
+from batchwright.model.failure import Failure, FailureState
+from batchwright.model.status import Status
+
+PAGE = 100
+"""Failures are read this many at a time, so that a slow reader keeps no transaction open."""
+
+WAIT_SECONDS = 60.0
+"""How long one question may take."""
+
+OWNED = "coalesce(lease.owner IS NOT NULL AND lease.lease_until >= now() AND lease.epoch = run.epoch, false)"
+"""Whether whoever began a run still has its lease."""
+
+_JOINED = (
+    "{schema}.batchwright_job_executions run LEFT JOIN {schema}.batchwright_leases lease "
+    "ON lease.job = run.job AND lease.parameters_hash = run.parameters_hash"
+)
+_RUN_COLUMNS = ", ".join(f"run.{column}" for column in rows.RUN_COLUMNS)
+_STEP_COLUMNS = ", ".join(f"step.{column}" for column in rows.STEP_COLUMNS)
+_OF_LAP = "job = %s AND parameters_hash = %s AND lap = %s"
+
+RUNS = f"SELECT {_RUN_COLUMNS}, {OWNED} FROM {_JOINED}"  # noqa: S608 - our own column names
+STEPS_OF_LAP = (
+    f"SELECT {_STEP_COLUMNS}, run.status = ANY(%s) AND {OWNED} FROM {_JOINED} "  # noqa: S608 - as above
+    "JOIN {schema}.batchwright_step_executions step ON step.run = run.id WHERE step.id IN ("
+    f"SELECT max(id) FROM {{schema}}.batchwright_step_executions WHERE {_OF_LAP} AND run <= %s "
+    "GROUP BY step, partition)"
+)
+FAILURES_OF_LAP = (
+    f"SELECT {failure_columns()}, partition FROM {{schema}}.batchwright_failures "  # noqa: S608 - as above
+    f"WHERE {_OF_LAP} AND (step, partition, ordinal) > (%s, %s, %s)"
+)
+FAILURES_OF_STEP = FAILURES_OF_LAP.replace(
+    "(step, partition, ordinal) > (%s, %s, %s)", "step = %s AND (partition, ordinal) > (%s, %s)"
+)
+IN_ORDER = " ORDER BY step, partition, ordinal LIMIT %s"
+CAUSES_OF_LAP = (
+    "SELECT step, phase, error_type, error, state, source, line, byte, detail "  # noqa: S608 - as above
+    f"FROM {{schema}}.batchwright_failures WHERE {_OF_LAP} ORDER BY step, partition, ordinal"
+)
+INVALID_INDEXES = (
+    "SELECT c.relname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid "
+    "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = %s AND c.relname LIKE 'batchwright%%' AND NOT (i.indisvalid AND i.indisready)"
+)
+SIZE = (
+    "SELECT coalesce(sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::bigint FROM pg_catalog.pg_class c "
+    "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = %s AND c.relkind = 'r' AND c.relname LIKE 'batchwright%%'"
+)
+
+
+class PostgresHistory:
+    """Reads the ledger in this database, also while runs are writing to it.
+
+    An execution whose status is live but whose lease has lapsed, or is somebody else's, reads as LOST. An object is for
+    one thread.
+
+    Raises LedgerError, in one line and without a password, if there is no ledger or it is of another version.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Connect; the session is read-only."""
+        self._session = Session(url, wait_seconds=WAIT_SECONDS, read_only=True)
+        with opening(self._session):
+            try:
+                self._refuse_other_version()
+            except BaseException:
+                self._session.close()
+                raise
+
+    @property
+    def address(self) -> str:
+        """The database, without user and password."""
+        return self._session.address
+
+    def runs(self, *, job: str | None = None, limit: int = 20) -> list[JobExecution]:
+        """Executions, newest first."""
+        newest = " ORDER BY run.id DESC LIMIT %s"
+        if job is None:
+            found = self._all(RUNS + newest, limit)
+        else:
+            found = self._all(f"{RUNS} WHERE run.job = %s{newest}", job, limit)
+        return [_judged_run(row) for row in found]
+
+    def run(self, run: int) -> JobExecution | None:
+        """One execution, or None if this ledger has no such number."""
+        found = self._all(f"{RUNS} WHERE run.id = %s", run)
+        return _judged_run(found[0]) if found else None
+
+    def steps(self, run: int) -> list[StepExecution]:
+        """The newest execution of each step of this run's lap, up to and including this run, in the job's order."""
+        job_run = self.run(run)
+        if job_run is None:
+            return []
+        live = [status.value for status in LIVE]
+        steps = [_judged_step(row) for row in self._all(STEPS_OF_LAP, live, *_lap_values(job_run), run)]
+        places = {name: place for place, name in enumerate(job_run.steps)}
+        return sorted(steps, key=lambda step: (places.get(step.key.step, len(places)), step.key.partition, step.id))
+
+    def failures(self, run: int, *, step: str | None = None, open_only: bool = False) -> Iterator[Failure]:
+        """The failures of this run's lap, by step, partition and ordinal; read a page at a time."""
+        job_run = self.run(run)
+        if job_run is None:
+            return
+        condition = f" AND state = '{FailureState.OPEN}'" if open_only else ""
+        query = (FAILURES_OF_LAP if step is None else FAILURES_OF_STEP) + condition + IN_ORDER
+        after: tuple[Any, ...] = ("", -1, -1)
+        while True:
+            start = after if step is None else (step, *after[1:])
+            page = self._all(query, *_lap_values(job_run), *start, PAGE)
+            for *row, partition in page:
+                yield failure_of(row)
+                after = (row[0], partition, row[1])
+            if len(page) < PAGE:
+                return
+
+    def failure_groups(self, run: int) -> list[FailureGroup]:
+        """The same, grouped by cause, most frequent first; payloads are not read."""
+        job_run = self.run(run)
+        if job_run is None:
+            return []
+        return group_failures(
+            Cause(step, phase, error_type, error, state == FailureState.OPEN, Place(*place))
+            for step, phase, error_type, error, state, *place in self._all(CAUSES_OF_LAP, *_lap_values(job_run))
+        )
+
+    def summary(self) -> Mapping[str, Any]:
+        """Address, versions, size, integrity (`ok` or what is damaged), durability and counts of rows."""
+        schema = self._session.schema
+        invalid = ", ".join(row[0] for row in self._all(INVALID_INDEXES, schema))
+        with self._session.explaining():
+            connection = self._session.connection()
+            version, durability = schema_version(connection, schema, COMPONENT), durability_warning(connection)
+        return {
+            "path": self.address,
+            "schema": schema,
+            "schema_version": version,
+            "server_version": self._one("SHOW server_version"),
+            "size_bytes": self._one(SIZE, schema),
+            "integrity": f"indexes are not valid: {invalid}" if invalid else "ok",
+            "durability": durability or "ok",
+            "instances": self._one("SELECT count(*) FROM {schema}.batchwright_instances"),
+            "executions": self._one("SELECT count(*) FROM {schema}.batchwright_job_executions"),
+            "failures": self._one("SELECT count(*) FROM {schema}.batchwright_failures"),
+        }
+
+    def close(self) -> None:
+        """Let the database go."""
+        self._session.close()
+
+    def _all(self, sql: str, *values: Any) -> list[list[Any]]:
+        tries = iter((False,))
+        found = self._session.patiently(
+            lambda connection, _: self._session.run(sql, values).fetchall(),  # noqa: ARG005 - it is the session's
+            until=lambda: next(tries, True),
+        )
+        return [[unescaped(value) for value in row] for row in found]
+
+    def _one(self, sql: str, *values: Any) -> Any:
+        return self._all(sql, *values)[0][0]
+
+    def _refuse_other_version(self) -> None:
+        connection, schema = self._session.connection(), self._session.schema
+        found, known = schema_version(connection, schema, COMPONENT), migrations()[-1].version
+        if found == known and records.prepared(connection, schema):
+            return
+        if found == 0:
+            raise LedgerError(f"there is no ledger in {self.address}", f"no schema {schema} of ours", "run a job first")
+        mend = "upgrade batchwright" if found > known else "run a job with it, which upgrades it"
+        raise LedgerError(f"the ledger {self.address} is of version {found}", f"this batchwright reads {known}", mend)
+
+
+def ledger_exists(url: str) -> bool:
+    """Whether there is a ledger in this database. Raises LedgerError if it cannot be asked."""
+    session = Session(url, wait_seconds=WAIT_SECONDS, read_only=True)
+    try:
+        with opening(session):
+            return schema_version(session.connection(), session.schema, COMPONENT) > 0
+    finally:
+        session.close()
+
+
+def _judged_run(row: Sequence[Any]) -> JobExecution:
+    *columns, owned = row
+    run = rows.run_of(columns)
+    return replace(run, status=Status.LOST) if run.status.live and not owned else run
+
+
+def _judged_step(row: Sequence[Any]) -> StepExecution:
+    *columns, owned = row
+    step = rows.step_of(columns)
+    return replace(step, status=Status.LOST) if step.status.live and not owned else step
+
+
+def _lap_values(run: JobExecution) -> tuple[Any, ...]:
+    return (run.key.job, run.key.parameters_hash, run.lap)
