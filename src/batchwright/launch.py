@@ -23,7 +23,7 @@ from batchwright.model.policy import parse_limit
 from batchwright.model.result import JobResult
 from batchwright.model.status import Status
 from batchwright.origins import load_function, rebuild
-from batchwright.places import ledger_path, report_failures
+from batchwright.places import ledger_path, ledger_place, report_failures, report_place
 from batchwright.ports import History, Ledger, Observer, Reader, Writer
 from batchwright.readers.iterables import is_one_shot, iterable_reader
 from batchwright.writers.functions import function_writer
@@ -83,9 +83,10 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
     """Run a job, or a single step, to its end; after a crash or a stop, go on from the last committed chunk.
 
     A finished job with the same parameters does nothing; `again` begins it anew, and `yes` confirms that rows may be
-    added a second time. `ledger` is a path or a Ledger; by default it is `.batchwright/ledger.db` near the job's source
-    file. `limit` stops each step after so many items, to be gone on with later. `max_failures` replaces the limits of
-    the steps that skip. `stop` lets other threads stop the run at a chunk boundary. One run belongs to one thread.
+    added a second time. `ledger` is a path, the address of a PostgreSQL database, or a Ledger; by default it is
+    `.batchwright/ledger.db` near the job's source file. `limit` stops each step after so many items, to be gone on with
+    later. `max_failures` replaces the limits of the steps that skip. `stop` lets other threads stop the run at a chunk
+    boundary. One run belongs to one thread.
 
     Raises JobFailedError, with the result on it, when a step fails (`check=False` returns the result instead), and
     AlreadyRunningError or another ConfigurationError when nothing could be started.
@@ -93,10 +94,11 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
     caller = sys._getframe(1).f_code.co_filename  # noqa: SLF001 - the ledger's place follows the caller's file
     job = one_step_job(work) if isinstance(work, Step) else work
     _check_call(job, limit, max_failures)
-    kept, close = open_ledger(ledger, Path(job.origin.path if job.origin and job.origin.path else caller))
+    source = Path(job.origin.path if job.origin and job.origin.path else caller)
+    kept, close = open_ledger(ledger, source)
     announcer = Announcer(observers)
     try:
-        around = _surroundings(kept, announcer, stop or Stop(), job.name)
+        around = _surroundings(kept, announcer, stop or Stop(), job.name, source)
         options = RunOptions(again, yes, limit, max_failures)
         result, error = run_job(job, bind(job, durable=kept.durable), options, around)
     finally:
@@ -137,20 +139,33 @@ def open_ledger(given: Ledger | str | Path | None, source_file: Path | None) -> 
     """The ledger to use, and whether it is ours to close. Raises LedgerError if it cannot be opened."""
     if given is not None and not isinstance(given, str | Path):
         return given, False
+    place = ledger_place(source_file, given)
+    if isinstance(place, str):
+        from batchwright.ledgers.postgres import PostgresLedger
+
+        return PostgresLedger(place), True
     from batchwright.ledgers.sqlite import SqliteLedger
 
-    return SqliteLedger(ledger_path(source_file, given)), True
+    return SqliteLedger(place), True
 
 
 def open_history(ledger: Ledger | str | Path) -> History:
     """The readers' side of a ledger. Raises LedgerError if there is none."""
-    if not isinstance(ledger, str | Path) and not ledger.durable:
-        return cast("History", ledger)
+    if not isinstance(ledger, str | Path):
+        if not ledger.durable:
+            return cast("History", ledger)
+        # One that is reached with a password opens its history itself: its address has none.
+        if hasattr(ledger, "history"):
+            return cast("History", ledger.history())
+        ledger = ledger.address
+    place = ledger_place(None, ledger)
+    if isinstance(place, str):
+        from batchwright.ledgers.postgres_history import PostgresHistory
+
+        return PostgresHistory(place)
     from batchwright.ledgers.sqlite_history import SqliteHistory
 
-    if isinstance(ledger, str | Path):
-        return SqliteHistory(ledger_path(None, ledger))
-    return SqliteHistory(ledger.address)
+    return SqliteHistory(place)
 
 
 def _check_call(job: Job, limit: int | None, max_failures: int | str | None) -> None:
@@ -163,14 +178,15 @@ def _check_call(job: Job, limit: int | None, max_failures: int | str | None) -> 
     parse_limit(max_failures)
 
 
-def _surroundings(ledger: Ledger, announcer: Announcer, stop: Stop, job: str) -> Surroundings:
+def _surroundings(ledger: Ledger, announcer: Announcer, stop: Stop, job: str, source: Path) -> Surroundings:
+    beside = report_place(ledger.address, source) if ledger.durable else None
     return Surroundings(
         ledger=ledger,
         clock=SystemClock(),
         stop=stop,
         announcer=announcer,
         failures=lambda run: _failures_of(ledger, run),
-        report=lambda run: report_failures(_address_of(ledger), run, job, _failures_of(ledger, run)),
+        report=lambda run: report_failures(beside, run, job, _failures_of(ledger, run)),
     )
 
 
@@ -193,10 +209,6 @@ def _writer(step: Step[Any, Any]) -> Writer[Any]:
 def _failures_of(ledger: Ledger, run: int) -> Iterator[Failure]:
     with closing(open_history(ledger)) as history:
         yield from history.failures(run)
-
-
-def _address_of(ledger: Ledger) -> Path | None:
-    return Path(ledger.address) if ledger.durable else None
 
 
 def _replay(run: int, ledger: Ledger, history: History, only: str | None, given: Job | None) -> ReplayResult:
@@ -257,6 +269,7 @@ __all__ = [
     "SystemClock",
     "bind",
     "ledger_path",
+    "ledger_place",
     "load_function",
     "open_history",
     "open_ledger",

@@ -17,6 +17,7 @@ from batchwright.cli.shared_options import json_option, ledger_option
 from batchwright.cli.streams import say_error, write_json
 from batchwright.cli.tables import write_table
 from batchwright.model.errors import BatchwrightError
+from batchwright.places import without_password
 
 OLDEST_SQLITE = (3, 35, 0)
 SERIALIZED = 3
@@ -35,7 +36,7 @@ class Finding:
 @click.command("doctor")
 @json_option
 @ledger_option
-def doctor_command(as_json: bool, ledger: Path | None) -> int:
+def doctor_command(as_json: bool, ledger: Path | str | None) -> int:
     """Check the installation and the ledger. Exits with 1 if something has to be mended."""
     findings = [*_versions(), *_sqlite(), *_extras(), *_ledger(ledger)]
     healthy = not any(finding.mend for finding in findings)
@@ -101,18 +102,20 @@ def _is_installed(distribution: str) -> bool:
     return True
 
 
-def _ledger(given: Path | None) -> Iterator[Finding]:
-    from batchwright.launch import ledger_path, open_history
+def _ledger(given: Path | str | None) -> Iterator[Finding]:
+    from batchwright.launch import ledger_place, open_history
 
-    path = ledger_path(None, given)
-    yield Finding("ledger", str(path))
-    yield Finding("ledger exists", path.exists())
-    if not path.exists():
-        return
-    writable = os.access(path, os.W_OK)
-    yield Finding("ledger is writable", writable, "" if writable else "change its owner or its mode")
+    place = ledger_place(None, given)
+    yield Finding("ledger", without_password(place))
     try:
-        history = open_history(path)
+        exists = place.exists() if isinstance(place, Path) else _ledger_exists(place)
+        yield Finding("ledger exists", exists)
+        if not exists:
+            return
+        if isinstance(place, Path):
+            writable = os.access(place, os.W_OK)
+            yield Finding("ledger is writable", writable, "" if writable else "change its owner or its mode")
+        history = open_history(place)
     except BatchwrightError as error:
         yield Finding("ledger opens", value=False, mend=str(error))
         return
@@ -124,7 +127,15 @@ def _ledger(given: Path | None) -> Iterator[Finding]:
         history.close()
 
 
+def _ledger_exists(url: str) -> bool:
+    from batchwright.ledgers.postgres_history import ledger_exists
+
+    return ledger_exists(url)
+
+
 def _mend_of(name: str, value: object) -> str:
     if name == "integrity" and value != "ok":
-        return "the file is damaged: restore it from a backup, or move it away and start anew"
+        return "it is damaged: restore it from a backup, or move it away and start anew"
+    if name == "durability" and value != "ok":
+        return "switch those settings on again"
     return ""

@@ -63,7 +63,7 @@ def failures_command(
     step: str | None,
     open_only: bool,
     as_json: bool,
-    ledger: Path | None,
+    ledger: Path | str | None,
 ) -> None:
     """Show what failed in a run, by default the latest: grouped by cause, or with --all or --format row by row."""
     with opened_history(ledger) as opened:

@@ -15,8 +15,8 @@ class OpenedHistory:
     """A history, and the path to name in commands: None where they would find it by themselves."""
 
     history: History
-    path: Path
-    named: Path | None
+    path: Path | str
+    named: Path | str | None
 
     def execution(self, run: int | None) -> JobExecution:
         """One run, or the latest. Raises LedgerError if it is not there."""
@@ -36,11 +36,11 @@ class OpenedHistory:
 
 
 @contextlib.contextmanager
-def opened_history(given: Path | None) -> Iterator[OpenedHistory]:
-    """The history at the path given, else where `launch.ledger_path` finds it. Raises LedgerError if there is none."""
-    from batchwright.launch import ledger_path, open_history
+def opened_history(given: Path | str | None) -> Iterator[OpenedHistory]:
+    """The history of the ledger given, else of the one that `launch.ledger_place` finds. Raises LedgerError."""
+    from batchwright.launch import ledger_place, open_history
 
-    path = ledger_path(None, given)
+    path = ledger_place(None, given)
     history = open_history(path)
     try:
         yield OpenedHistory(history, path, given)

@@ -9,11 +9,12 @@ from typing import Any
 
 from batchwright.model.execution import JobExecution, Origin
 from batchwright.model.status import Status
+from batchwright.places import without_password
 
 GOES_ON = frozenset({Status.FAILED, Status.STOPPED, Status.LOST})
 
 
-def after_execution(execution: JobExecution, open_failures: int, ledger: Path | None) -> list[str]:
+def after_execution(execution: JobExecution, open_failures: int, ledger: Path | str | None) -> list[str]:
     """What to do about a run that the ledger knows. `ledger` is named if it would not be found otherwise."""
     commands = failure_commands(execution.id, execution.status, open_failures, ledger)
     if execution.status in GOES_ON:
@@ -21,7 +22,7 @@ def after_execution(execution: JobExecution, open_failures: int, ledger: Path | 
     return commands
 
 
-def failure_commands(run: int, status: Status, open_failures: int, ledger: Path | None) -> list[str]:
+def failure_commands(run: int, status: Status, open_failures: int, ledger: Path | str | None) -> list[str]:
     """How to look at failures, and how to replay them once the run is complete."""
     if not open_failures:
         return []
@@ -31,16 +32,16 @@ def failure_commands(run: int, status: Status, open_failures: int, ledger: Path 
     return commands
 
 
-def go_on_command(execution: JobExecution, ledger: Path | None) -> str:
+def go_on_command(execution: JobExecution, ledger: Path | str | None) -> str:
     """How to go on with a run; for one that was started from Python, the call."""
     if execution.origin is None or not execution.origin.path.endswith(".py"):
         return f"run it again from Python, with the same parameters: run({execution.job})"
     return command("run", target_of(execution.origin), *option_texts(execution.parameters), ledger=ledger)
 
 
-def command(*words: str, ledger: Path | None = None) -> str:
+def command(*words: str, ledger: Path | str | None = None) -> str:
     """A command line that a shell takes as it stands."""
-    tail = () if ledger is None else ("--ledger", str(ledger))
+    tail = () if ledger is None else ("--ledger", without_password(ledger))
     return shlex.join(("batchwright", *words, *tail))
 
 

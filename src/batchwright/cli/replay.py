@@ -28,7 +28,7 @@ STILL_OPEN = 3
 @json_option
 @ledger_option
 @debug_option
-def replay_command(run: int, step: str | None, as_json: bool, ledger: Path | None) -> int:
+def replay_command(run: int, step: str | None, as_json: bool, ledger: Path | str | None) -> int:
     """Give the failed items of a run to their step again, after the cause is mended.
 
     The job is built again from its file; secrets are read from the environment. Exits with 3 if items fail again.
@@ -68,7 +68,7 @@ def _document(result: "ReplayResult", exit_code: int) -> dict[str, object]:
     )
 
 
-def _say_result(result: "ReplayResult", execution: JobExecution, ledger: Path | None) -> None:
+def _say_result(result: "ReplayResult", execution: JobExecution, ledger: Path | str | None) -> None:
     for step in result.steps:
         say(f"{printable(step.step)}: {step.replayed:,} replayed, {step.still_open:,} still open")
     if not result.steps:

@@ -30,7 +30,7 @@ FAILED, WITH_FAILURES, STOPPED = 1, 3, 5
 class RunOptions:
     """The command's own options."""
 
-    ledger: Path | None
+    ledger: Path | str | None
     as_json: bool
     quiet: bool
     no_progress: bool
@@ -153,14 +153,14 @@ class _Run:
     def _go_on(self, job: Job) -> str:
         return command("run", self._chosen.target, *option_texts(job.parameters), ledger=self._options.ledger)
 
-    def _named_ledger(self, job: Job) -> Path | None:
+    def _named_ledger(self, job: Job) -> Path | str | None:
         """The ledger for commands that know no job file: named unless they find it by themselves."""
-        from batchwright.launch import ledger_path
+        from batchwright.launch import ledger_place
 
         if self._options.ledger is not None or job.origin is None:
             return self._options.ledger
-        used = ledger_path(Path(job.origin.path))
-        return None if used == ledger_path(None) else used
+        used = ledger_place(Path(job.origin.path))
+        return None if used == ledger_place(None) else used
 
     def _print(self, content: dict[str, Any], job: Job) -> None:
         """The object of `--json`. That nobody can read it changes nothing about the run."""

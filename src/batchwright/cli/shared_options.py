@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
+from batchwright.databases.postgres import is_postgres
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -15,13 +17,19 @@ def json_option(command: Command) -> Command:
 
 
 def ledger_option(command: Command) -> Command:
-    """`--ledger`: where the durable record is; otherwise as `launch.ledger_path` finds it."""
+    """`--ledger`: where the durable record is; otherwise as `launch.ledger_place` finds it."""
     return click.option(
         "--ledger",
-        type=click.Path(path_type=Path),
+        callback=_ledger_place,
         metavar="PATH",
-        help="The ledger to use; otherwise BATCHWRIGHT_LEDGER, otherwise the nearest .batchwright/ upward.",
+        help="The ledger to use, a file or postgresql://…; otherwise BATCHWRIGHT_LEDGER, otherwise the nearest "
+        ".batchwright/ upward.",
     )(command)
+
+
+def _ledger_place(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Path | str | None:  # noqa: ARG001 - click gives them
+    """An address stays a text: as a path it would lose a slash."""
+    return value if value is None or is_postgres(value) else Path(value)
 
 
 def debug_option(command: Command) -> Command:

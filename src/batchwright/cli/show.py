@@ -21,7 +21,7 @@ CAUSES_SHOWN = 10
 @run_argument(required=False)
 @json_option
 @ledger_option
-def show_command(run: int | None, as_json: bool, ledger: Path | None) -> None:
+def show_command(run: int | None, as_json: bool, ledger: Path | str | None) -> None:
     """Show everything about a run, by default the latest. Counts are those of its lap, over all attempts."""
     with opened_history(ledger) as opened:
         execution = opened.execution(run)

@@ -25,7 +25,7 @@ HINTS_SHOWN = 5
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many runs.")
 @json_option
 @ledger_option
-def status_command(job: str | None, limit: int, as_json: bool, ledger: Path | None) -> None:
+def status_command(job: str | None, limit: int, as_json: bool, ledger: Path | str | None) -> None:
     """List the latest runs, newest first. A run whose process is gone is LOST: it can be gone on with at once."""
     with opened_history(ledger) as opened:
         executions = opened.history.runs(job=job, limit=limit)
