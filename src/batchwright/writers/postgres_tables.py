@@ -17,7 +17,7 @@ from batchwright.writers.postgres_values import Column, sql_types
 if TYPE_CHECKING:
     from batchwright.databases.postgres import Connection
 
-_CREATING = 0x7461626C  # the key of an advisory lock: "tabl"
+_CREATING = 0x7461626C  # half the key of an advisory lock: "tabl"
 
 _TABLE = """
 SELECT c.oid, c.relkind IN ('r', 'p') AND NOT pg_catalog.row_security_active(c.oid),
@@ -96,7 +96,7 @@ class Table:
         found = connection.execute(_TABLE, [table.quoted_name]).fetchone()
         if found is None:
             # Another process may be creating it: whoever comes second finds it there.
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", [_CREATING])
+            connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_CREATING, table.quoted_name])
             found = connection.execute(_TABLE, [table.quoted_name]).fetchone() or _create(connection, table, values)
         return _known(connection, table, found)
 
