@@ -8,7 +8,8 @@ from tests.postgres.server import Fresh, Server, running_server
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    with running_server() as server:
+    # Nothing here cuts the power, so that nothing need be on the disk; tests that kill the server start their own.
+    with running_server(synchronous_commit="off") as server:
         yield server
 
 

