@@ -16,7 +16,15 @@ from batchwright.engine.run_job import RunOptions, Surroundings, run_job
 from batchwright.engine.run_step import RunContext
 from batchwright.engine.stop import Stop
 from batchwright.job import BoundStep, Job, Step, one_step_job, ordered_steps
-from batchwright.model.errors import DeclarationError, JobFailedError, LedgerError, NotReplayableError, SourceError
+from batchwright.model.errors import (
+    BatchwrightError,
+    DeclarationError,
+    FencedError,
+    JobFailedError,
+    LedgerError,
+    NotReplayableError,
+    SourceError,
+)
 from batchwright.model.execution import RunRequest
 from batchwright.model.failure import Failure, FailureState
 from batchwright.model.policy import parse_limit
@@ -243,8 +251,13 @@ def _replay(run: int, ledger: Ledger, history: History, only: str | None, given:
                         done.append(replay_failures(bound[name], context))
                     except NotReplayableError as error:
                         refused.append(str(error))
+        except FencedError:
+            raise  # the run is somebody else's to close
         except BaseException as error:
-            ledger.move_run(begun.id, Status.FAILED, describe_error(error, job.secrets))
+            try:
+                ledger.move_run(begun.id, Status.FAILED, describe_error(error, job.secrets))
+            except BatchwrightError as second:
+                error.add_note(f"and then: {second}")
             raise
         still_open = sum(step.still_open for step in done)
         ledger.move_run(begun.id, Status.COMPLETED_WITH_FAILURES if still_open or refused else Status.COMPLETED)

@@ -16,7 +16,7 @@ from batchwright.engine.isolate_failures import commit_in_parts
 from batchwright.engine.process_chunk import Processed, SetAside
 from batchwright.engine.record_failure import FailureRecorder, describe_error
 from batchwright.model.checkpoint import Checkpoint, Counts
-from batchwright.model.errors import FailureLimitError, ItemsFailed, StopRequestedError, WriteError
+from batchwright.model.errors import FailureLimitError, FencedError, ItemsFailed, StopRequestedError, WriteError
 from batchwright.model.failure import Failure, Phase
 from batchwright.model.fault_points import reach
 from batchwright.model.guarantee import Fault
@@ -31,7 +31,8 @@ TRANSIENT_RETRY = Retry(attempts=5, delay_seconds=0.1, max_delay_seconds=5.0)
 class OpenTarget:
     """A step's open sink with everything that commits need. `checkpoint` is the last one committed.
 
-    `undoes` says that what is written can be undone until it is committed.
+    `undoes` says that what is written can be undone until it is committed; `owned` raises FencedError once the work may
+    be somebody else's.
     """
 
     step: str
@@ -43,6 +44,7 @@ class OpenTarget:
     limit: Skip | None
     checkpoint: Checkpoint
     committed: Callable[[Checkpoint, Sequence[Failure]], None]
+    owned: Callable[[], None]
     rollbacks: int = field(default=0, init=False)
     retried: int = field(default=0, init=False)
 
@@ -66,17 +68,22 @@ class OpenTarget:
 def commit_chunk(target: OpenTarget, processed: Processed) -> BaseException | None:
     """Make a processed chunk durable, retrying passing errors and setting refused items aside.
 
-    Returns the error that ends the step behind what was committed, or None. Raises FailureLimitError, with the chunk
-    not committed, and any error that the target does not recover from.
+    Returns the error that ends the step behind what was committed, or None. Raises FailureLimitError and FencedError,
+    with the chunk not committed, and any error that the target does not recover from.
     """
     tries = 0
     while True:
         try:
+            # User functions may have taken long, and so may the writing: whoever was held up begins and ends nothing.
+            target.owned()
             written, outputs = _write(target, processed)
             return _commit(target, written, outputs)
         except FailureLimitError:
             target.roll_back()
             raise
+        except FencedError as fenced:
+            target.roll_back()
+            raise fenced from fenced.__cause__ or processed.ended_by
         except Exception as error:
             fault = target.sink.classify(error)
             if fault is Fault.DOUBTFUL:
@@ -188,6 +195,7 @@ def _commit(target: OpenTarget, processed: Processed, outputs: int) -> BaseExcep
         words = describe_error(last, target.recorder.secrets) if last else ""
         raise FailureLimitError(target.step, counts.failed, counts.read, target.limit.limit, words) from last
     failures = [target.recorder.record(chunk, index, processed.failed[index]) for index in sorted(processed.failed)]
+    target.owned()
     target.sink.commit(checkpoint, failures)
     reach("K13")
     _advance(target, checkpoint, failures)

@@ -177,4 +177,5 @@ def _open_target(bound: BoundStep, context: RunContext, sink: Sink[Any]) -> Open
         limit=None,
         checkpoint=Checkpoint(Position(0)),
         committed=lambda checkpoint, failures: None,  # noqa: ARG005 - the sink has settled them already
+        owned=context.ownership.check,
     )

@@ -13,7 +13,7 @@ from batchwright.engine.restart import BEGIN_AGAIN, lap_in_targets, require_fini
 from batchwright.engine.run_step import RunContext, run_step
 from batchwright.engine.stop import Stop
 from batchwright.job import BoundStep, Job, ordered_steps
-from batchwright.model.errors import AbandonedError, BatchwrightError, ConfirmationError
+from batchwright.model.errors import AbandonedError, BatchwrightError, ConfirmationError, FencedError
 from batchwright.model.events import JobFinished, JobStarted
 from batchwright.model.execution import JobExecution, RunRequest
 from batchwright.model.failure import Failure
@@ -146,25 +146,45 @@ def _execute(
     )
     try:
         results, error = _run_steps(job, bound, context)
+        text = next((result.error for result in results.values() if result.error), "")
+        seconds = context.clock.monotonic() - started
+        result = replace(_result(job, context, results, around, _status(results)), seconds=seconds, error=text)
+        if result.failed:
+            result = _reported(result, around)
+        # After the failure file: a run that the ledger calls complete is not gone on with, so nobody would write it.
+        reach("K22")
+        _conclude(result, context, error)
     except BaseException as ended:
-        interrupted = isinstance(ended, KeyboardInterrupt)
-        text = "interrupted" if interrupted else describe_error(ended, job.secrets)
-        status = Status.STOPPED if interrupted else Status.FAILED
-        ledger.move_run(context.run, status, text)
-        result = _result(job, context, _recorded(job, context), around, status)
-        around.announcer.announce(JobFinished(context.run, replace(result, error=text)))
+        _break_off(job, context, around, ended)
         raise
-    status = _status(results)
-    text = next((result.error for result in results.values() if result.error), "")
-    seconds = context.clock.monotonic() - started
-    result = replace(_result(job, context, results, around, status), seconds=seconds, error=text)
-    if result.failed:
-        result = _reported(result, around)
-    # After the failure file: a run that the ledger calls complete is not gone on with, so nobody would write it.
-    reach("K22")
-    ledger.move_run(context.run, status, text)
     around.announcer.announce(JobFinished(context.run, result))
     return result, error
+
+
+def _conclude(result: JobResult, context: RunContext, error: BaseException | None) -> None:
+    """Close the run in the ledger. What goes wrong there is a note on the error that ended a step, if there is one."""
+    try:
+        context.ledger.move_run(context.run, result.status, result.error)
+    except BatchwrightError as second:
+        if error is None:
+            raise
+        error.add_note(f"and then: {second}")
+
+
+def _break_off(job: Job, context: RunContext, around: Surroundings, ended: BaseException) -> None:
+    """Close a run that an error goes through. Who is fenced writes no status: the run is somebody else's to close."""
+    interrupted = isinstance(ended, KeyboardInterrupt)
+    text = "interrupted" if interrupted else describe_error(ended, job.secrets)
+    status = Status.STOPPED if interrupted else Status.FAILED
+    results = {step.name: StepResult(step.name, None) for step in job.steps}
+    try:
+        if not isinstance(ended, FencedError):
+            context.ledger.move_run(context.run, status, text)
+        results = _recorded(job, context)
+    except BatchwrightError as second:
+        ended.add_note(f"and then: {second}")
+    result = _result(job, context, results, around, status)
+    around.announcer.announce(JobFinished(context.run, replace(result, error=text)))
 
 
 def _run_steps(
@@ -175,6 +195,7 @@ def _run_steps(
     results: dict[str, StepResult] = {}
     first: BaseException | None = None
     for step in ordered_steps(job):
+        _require_ownership(context, first)
         ready = all(_complete(results[name]) for name in before[step.name])
         stopped = context.stop.requested or any(result.status is Status.STOPPED for result in results.values())
         if stopped or not ready:
@@ -190,7 +211,19 @@ def _run_steps(
             error = raised
             results[step.name] = StepResult(step.name, Status.FAILED, error=describe_error(raised, context.secrets))
         first = first or error
+    _require_ownership(context, first)
     return {step.name: results[step.name] for step in job.steps}, first
+
+
+def _require_ownership(context: RunContext, first: BaseException | None) -> None:
+    """Whoever is fenced touches nothing more, neither targets nor ledger."""
+    try:
+        context.ownership.check()
+    except FencedError as fenced:
+        seen, before = (first, first.__cause__) if isinstance(first, FencedError) else (fenced, first)
+        if before is not None:
+            seen.add_note(f"before that: {describe_error(before, context.secrets)}")
+        raise seen from before
 
 
 def _completed(bound: BoundStep, context: RunContext) -> StepResult:

@@ -148,7 +148,7 @@ def run_step(bound: BoundStep, context: RunContext) -> tuple[StepResult, BaseExc
         error = _flushed(sink, error)
     if isinstance(error, StopRequestedError):
         return running.end(Status.STOPPED), None
-    return running.end(Status.FAILED, describe_error(error, context.secrets)), error
+    return _failed(running, error), error
 
 
 def _begin(bound: BoundStep, context: RunContext, checkpoint: Checkpoint | None, sink: Sink[Any]) -> _Running:
@@ -174,6 +174,14 @@ def _flushed(sink: Sink[Any], error: BaseException) -> BaseException:
     except Exception as second:  # noqa: BLE001 - the first error explains more
         error.add_note(f"and then: {second}")
     return error
+
+
+def _failed(running: _Running, error: BaseException) -> StepResult:
+    try:
+        return running.end(Status.FAILED, describe_error(error, running.context.secrets))
+    except BatchwrightError as second:
+        # Fenced, or without the ledger: whoever looks has to see what came first, too.
+        raise second from error
 
 
 def _run_chunks(running: _Running, target: OpenTarget, *, resumed: bool) -> BaseException | None:
@@ -250,6 +258,7 @@ def _open_target(running: _Running, sink: Sink[Any]) -> OpenTarget:
         limit=limit,
         checkpoint=running.checkpoint,
         committed=running.committed,
+        owned=context.ownership.check,
     )
 
 

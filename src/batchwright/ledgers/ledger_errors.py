@@ -5,7 +5,7 @@ The one rule: it names the way to another ledger.
 
 from batchwright.model.errors import BatchwrightError, LedgerError
 
-OTHER_LEDGER = "name another ledger with --ledger or BATCHWRIGHT_LEDGER"
+OTHER_LEDGER = "name another ledger with --ledger PATH or BATCHWRIGHT_LEDGER"
 
 
 def as_ledger_error(error: BatchwrightError) -> LedgerError:
