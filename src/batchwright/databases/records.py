@@ -19,8 +19,11 @@ COUNTS = tuple(field.name for field in fields(Counts))
 
 KEY = ("job", "parameters_hash", "lap", "step", "partition")
 
-MOVED = ("ordinal", "anchor", '"offset"', *COUNTS, "state", "finished", "updated_at")
-"""The columns of a checkpoint that change, in the order of `checkpoint_values`."""
+PROGRESS = ("ordinal", "anchor", '"offset"', *COUNTS, "finished", "updated_at")
+"""The columns of a checkpoint that change with every chunk, in the order of `progress_values`."""
+
+MOVED = (*PROGRESS, "state")
+"""The columns of a checkpoint that may change, in the order of `checkpoint_values`."""
 
 FAILURE = (
     "ordinal", "anchor", '"offset"', "phase", "error_type", "error", "attempts",
@@ -38,13 +41,17 @@ def key_values(key: StepKey) -> tuple[Any, ...]:
 
 def checkpoint_values(checkpoint: Checkpoint) -> tuple[Any, ...]:
     """A checkpoint as the columns of `MOVED` hold it, updated now."""
+    return (*progress_values(checkpoint), storable(encode(dict(checkpoint.state))))
+
+
+def progress_values(checkpoint: Checkpoint) -> tuple[Any, ...]:
+    """A checkpoint as the columns of `PROGRESS` hold it, updated now."""
     position = checkpoint.position
     return (
         position.ordinal,
         storable(encode(position.anchor)),
         position.offset,
         *_count_values(checkpoint.counts),
-        storable(encode(dict(checkpoint.state))),
         checkpoint.finished,
         datetime.now(UTC).isoformat(),
     )
@@ -53,7 +60,7 @@ def checkpoint_values(checkpoint: Checkpoint) -> tuple[Any, ...]:
 def checkpoint_of(row: Sequence[Any]) -> Checkpoint:
     """A checkpoint from the columns of `MOVED`."""
     ordinal, anchor, offset, *rest = row
-    counts, (state, finished, _updated_at) = rest[: len(COUNTS)], rest[len(COUNTS) :]
+    counts, (finished, _updated_at, state) = rest[: len(COUNTS)], rest[len(COUNTS) :]
     return Checkpoint(Position(ordinal, decode(anchor), offset), Counts(*counts), decode(state), bool(finished))
 
 

@@ -12,12 +12,14 @@ from batchwright.databases.records import (
     FAILURE,
     KEY,
     MOVED,
+    PROGRESS,
     checkpoint_of,
     checkpoint_values,
     failure_of,
     failure_values,
     fenced,
     key_values,
+    progress_values,
 )
 from batchwright.databases.sqlite_schema import migrate, schema_version
 from batchwright.model.checkpoint import Checkpoint, StepKey
@@ -33,10 +35,9 @@ _INSERT_CHECKPOINT = (
     f"VALUES ({', '.join('?' * (len(KEY) + len(MOVED)))})"
 )
 _REPLACE_CHECKPOINT = _INSERT_CHECKPOINT.replace("INSERT", "INSERT OR REPLACE", 1)
-_MOVE_CHECKPOINT = (
-    f"UPDATE batchwright_checkpoints SET {', '.join(f'{column} = ?' for column in MOVED)} "  # noqa: S608 - as above
-    f"WHERE {_KEYED} AND ordinal = ? AND commits = ? AND finished = 0"
-)
+_AS_BEFORE = f"WHERE {_KEYED} AND ordinal = ? AND commits = ? AND finished = 0"
+_MOVE_CHECKPOINT = f"UPDATE batchwright_checkpoints SET {', '.join(f'{column} = ?' for column in MOVED)} {_AS_BEFORE}"  # noqa: S608 - as above
+_MOVE_PROGRESS = f"UPDATE batchwright_checkpoints SET {', '.join(f'{column} = ?' for column in PROGRESS)} {_AS_BEFORE}"  # noqa: S608 - as above
 _SELECT_CHECKPOINT = f"SELECT {', '.join(MOVED)} FROM batchwright_checkpoints WHERE {_KEYED}"  # noqa: S608 - as above
 _INSERT_FAILURE = (
     f"INSERT OR IGNORE INTO batchwright_failures ({', '.join((*KEY, *FAILURE))}) "  # noqa: S608 - as above
@@ -86,15 +87,17 @@ def put_checkpoint(connection: sqlite3.Connection, key: StepKey, checkpoint: Che
 
 def move_checkpoint(connection: sqlite3.Connection, key: StepKey, before: Checkpoint | None, after: Checkpoint) -> None:
     """Store `after` if the row still says `before`. Raises FencedError if somebody else has moved it."""
-    values = checkpoint_values(after)
     if before is None:
         try:
-            connection.execute(_INSERT_CHECKPOINT, (*key_values(key), *values))
+            connection.execute(_INSERT_CHECKPOINT, (*key_values(key), *checkpoint_values(after)))
         except sqlite3.IntegrityError as error:
             raise fenced(key) from error
     else:
-        expected = (before.position.ordinal, before.counts.commits)
-        moved = connection.execute(_MOVE_CHECKPOINT, (*values, *key_values(key), *expected))
+        expected = (*key_values(key), before.position.ordinal, before.counts.commits)
+        if before.state == after.state:
+            moved = connection.execute(_MOVE_PROGRESS, (*progress_values(after), *expected))
+        else:
+            moved = connection.execute(_MOVE_CHECKPOINT, (*checkpoint_values(after), *expected))
         if moved.rowcount != 1:
             raise fenced(key)
     reach("K10")

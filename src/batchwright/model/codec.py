@@ -23,6 +23,8 @@ from batchwright.model.errors import CodecError
 VERSION = 1
 MAX_DEPTH = 200
 
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 def encode(value: object, *, canonical: bool = False) -> str:
     """The value as one line of JSON. With `canonical`, equal values give equal text: keys are sorted.
@@ -30,7 +32,7 @@ def encode(value: object, *, canonical: bool = False) -> str:
     Raises CodecError for what the codec does not know: other classes, NaN, infinities, nesting beyond 200.
     """
     document = {"v": VERSION, "value": _sorted(_pack(value, 0)) if canonical else _pack(value, 0)}
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return _to_json(document)
 
 
 def decode(text: str) -> Any:

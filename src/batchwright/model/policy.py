@@ -83,27 +83,30 @@ class Skip:
         return False
 
 
-def parse_limit(limit: int | str | None) -> tuple[int | None, float | None]:
+def parse_limit(limit: float | str | None) -> tuple[int | None, float | None]:
     """A limit as (count, rate): `50`, `"50"` → (50, None); `"2%"` → (None, 0.02); None → (None, None)."""
     if limit is None:
         return None, None
-    found = DeclarationError(
-        "the limit on failures must be a count or a percentage", f"got {limit!r}", 'write 50 or "0.1%"'
-    )
     if isinstance(limit, bool) or not isinstance(limit, int | str):
-        raise found
+        raise _no_limit(limit)
     try:
         if isinstance(limit, str) and limit.strip().endswith("%"):
             rate = float(limit.strip()[:-1]) / 100
-            if 0 <= rate <= 1:
-                return None, rate
-            raise found
+            if not 0 <= rate <= 1:
+                raise _no_limit(limit)
+            return None, rate
         count = int(limit)
     except ValueError:
-        raise found from None
+        raise _no_limit(limit) from None
     if count < 0:
-        raise found
+        raise _no_limit(limit)
     return count, None
+
+
+def _no_limit(limit: object) -> DeclarationError:
+    return DeclarationError(
+        "the limit on failures must be a count or a percentage", f"got {limit!r}", 'write 50 or "0.1%"'
+    )
 
 
 def _check_errors(policy: str, errors: Any) -> None:

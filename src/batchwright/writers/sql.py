@@ -130,6 +130,7 @@ class SqlSink:
         self._connection: sqlite3.Connection | None = None
         self._checkpoint: Checkpoint | None = None
         self._columns: Sequence[str] = ()
+        self._state: Mapping[str, Any] = {}
         self._table = writer.table
         self._statements: dict[int, str] = {}
         self._committing = False
@@ -137,14 +138,15 @@ class SqlSink:
     def recall(self) -> Checkpoint | None:
         """The checkpoint row of this step in the target. A connection in doubt is closed first."""
         self.close()
-        self._checkpoint, self._columns = None, ()
+        self._checkpoint, self._columns, self._state = None, (), {}
         if self._path.exists() and self._path.stat().st_size > 0:
             connection = self._open()
             if sqlite_records.prepared(connection):
                 sqlite_records.prepare(connection)
                 self._checkpoint = sqlite_records.get_checkpoint(connection, self._key)
         if self._checkpoint is not None:
-            self._columns = self._checkpoint.state.get("columns", ())
+            self._state = self._checkpoint.state
+            self._columns = self._state.get("columns", ())
         return self._checkpoint
 
     def last_lap(self) -> int:
@@ -171,13 +173,15 @@ class SqlSink:
         """Commit rows, failures and checkpoint together."""
         self._committing = False
         connection = self._begin()
-        columns = list(self._columns or (self._table.columns if self._table else ()))
-        checkpoint = replace(checkpoint, state={"columns": columns} if columns else {})
+        if not self._columns and self._table is not None and self._table.columns:
+            self._columns = list(self._table.columns)
+            self._state = {"columns": self._columns}
+        checkpoint = Checkpoint(checkpoint.position, checkpoint.counts, self._state, checkpoint.finished)
         sqlite_records.put_failures(connection, self._key, failures)
         sqlite_records.move_checkpoint(connection, self._key, self._checkpoint, checkpoint)
         self._committing = True
         sqlite.commit(connection)
-        self._checkpoint, self._columns = checkpoint, columns
+        self._checkpoint = checkpoint
         reach("K13")
 
     def rollback(self) -> None:
@@ -281,19 +285,27 @@ class SqlSink:
             return
         reach("K18")
         width, single, start = len(values) // len(indexes), self._statement(1), 0
+        # A single row's statement is undone by itself, but not what a trigger did before its RAISE(FAIL).
+        undoes = self._has_triggers(connection)
         rows = [values[first : first + width] for first in range(0, len(values), width)]
         while start < len(rows):
             waiting = iter(rows[start:])
-            error = _refusal(connection, partial(connection.executemany, single, waiting))
+            error = _refusal(connection, partial(connection.executemany, single, waiting), undoes=undoes)
             if error is None:
                 return
             # `executemany` takes row after row: the last one that it took is to blame.
             blamed = len(rows) - len(list(waiting)) - 1
             if blamed < start:
                 raise error
-            connection.executemany(single, rows[start:blamed])
+            if undoes:
+                connection.executemany(single, rows[start:blamed])
             errors[indexes[blamed]] = error
             start = blamed + 1
+
+    def _has_triggers(self, connection: sqlite3.Connection) -> bool:
+        name = self._writer.table.name if self._writer.table else ""
+        found = "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE LIMIT 1"
+        return connection.execute(found, (name,)).fetchone() is not None
 
     def _write_singly(
         self,
@@ -331,20 +343,23 @@ class SqlSink:
         return self._statements[rows]
 
 
-def _refusal(connection: sqlite3.Connection, write: Callable[[], object]) -> Exception | None:
-    """Write, or undo all of it and give the error if the database refuses a row. Any other error is raised."""
-    # A trigger's RAISE(FAIL) leaves half a statement behind; only a savepoint undoes that.
-    connection.execute("SAVEPOINT batchwright_rows")
+def _refusal(connection: sqlite3.Connection, write: Callable[[], object], *, undoes: bool = True) -> Exception | None:
+    """Write, and give the error if the database refuses a row, with all of it undone. Any other error is raised."""
+    # A trigger's RAISE(FAIL), or a constraint with ON CONFLICT FAIL, leaves half a statement behind.
+    if undoes:
+        connection.execute("SAVEPOINT batchwright_rows")
     refused = None
     try:
         write()
     except Exception as error:
         if sqlite.classify(error) is not Fault.REFUSED or not connection.in_transaction:
             raise
-        connection.execute("ROLLBACK TO batchwright_rows")
+        if undoes:
+            connection.execute("ROLLBACK TO batchwright_rows")
         # Its traceback would hold these frames, and they the chunk, until the garbage collector comes.
         refused = error.with_traceback(None)
-    connection.execute("RELEASE batchwright_rows")
+    if undoes:
+        connection.execute("RELEASE batchwright_rows")
     return refused
 
 
