@@ -251,13 +251,8 @@ def _replay(run: int, ledger: Ledger, history: History, only: str | None, given:
                         done.append(replay_failures(bound[name], context))
                     except NotReplayableError as error:
                         refused.append(str(error))
-        except FencedError:
-            raise  # the run is somebody else's to close
         except BaseException as error:
-            try:
-                ledger.move_run(begun.id, Status.FAILED, describe_error(error, job.secrets))
-            except BatchwrightError as second:
-                error.add_note(f"and then: {second}")
+            _close_failed(ledger, begun.id, error, job)
             raise
         still_open = sum(step.still_open for step in done)
         ledger.move_run(begun.id, Status.COMPLETED_WITH_FAILURES if still_open or refused else Status.COMPLETED)
@@ -265,6 +260,15 @@ def _replay(run: int, ledger: Ledger, history: History, only: str | None, given:
         raise NotReplayableError(refused[0])
     changed = [step.step for step in done if step.replayed]
     return ReplayResult(begun.id, tuple(done), tuple(refused), _followers(job, changed))
+
+
+def _close_failed(ledger: Ledger, run: int, error: BaseException, job: Job) -> None:
+    if isinstance(error, FencedError):
+        return  # the run is somebody else's to close
+    try:
+        ledger.move_run(run, Status.FAILED, describe_error(error, job.secrets))
+    except BatchwrightError as second:
+        error.add_note(f"and then: {second}")
 
 
 def _followers(job: Job, changed: Sequence[str]) -> tuple[str, ...]:
