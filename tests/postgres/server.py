@@ -8,6 +8,7 @@ user `postgres` (a server refuses root).
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -25,13 +26,61 @@ SECONDS = 30
 _numbers = count(1)
 
 
-@dataclass(frozen=True)
 class Server:
-    """A running server. `url` is that of its superuser."""
+    """A server that runs. `url` is that of its superuser."""
 
-    port: int
-    folder: Path
-    process: subprocess.Popen[bytes]
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        self.folder = folder
+        self.port = _free_port()
+        self._account = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+        self._settings = {
+            "port": str(self.port),
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(folder),
+            "max_connections": "40",
+            "shared_buffers": "32MB",
+            **settings,
+        }
+        if self._account:
+            os.chown(folder, self._account.pw_uid, self._account.pw_gid)
+        setup = ["-A", "trust", "-U", "postgres", "-N", "-E", "UTF8", "--locale=C.UTF-8", "-D", "data"]
+        initdb = self._spawn("initdb", *setup)
+        if initdb.wait(SECONDS):
+            raise RuntimeError((folder / "log").read_text())
+        self.start()
+
+    def start(self) -> None:
+        self._process = self._spawn("postgres", "-D", "data", *(f"--{k}={v}" for k, v in self._settings.items()))
+        self._wait()
+
+    def stop(self, how: int = signal.SIGQUIT) -> None:
+        """SIGQUIT: at once, as a crash would."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(how)
+        self._process.wait(SECONDS)
+
+    def kill_and_start(self) -> None:
+        """As if the machine had lost its processes."""
+        self.stop()
+        self.start()
+
+    def _spawn(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        account = self._account
+        as_user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                [_bin_folder() / program, *arguments], stdout=log, stderr=log, cwd=self.folder, **as_user
+            )
+
+    def _wait(self) -> None:
+        """Until it answers."""
+        for _ in range(1_000):
+            if self._process.poll() is not None:
+                raise RuntimeError((self.folder / "log").read_text())
+            with suppress(psycopg.OperationalError), psycopg.connect(self.url, connect_timeout=SECONDS):
+                return
+            subprocess.run(["sleep", "0.02"], check=True)
+        raise RuntimeError("the server does not answer")
 
     @property
     def url(self) -> str:
@@ -82,51 +131,14 @@ class Fresh:
 def running_server(**settings: str) -> Iterator[Server]:
     """Start a server, and stop it at the end."""
     folder = Path(tempfile.mkdtemp(prefix="batchwright-postgres-"))
-    account = _account()
-    if account:
-        os.chown(folder, account.pw_uid, account.pw_gid)
-    as_user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
-    bin_folder = _bin_folder()
-    data = folder / "data"
-    setup = [bin_folder / "initdb", "-A", "trust", "-U", "postgres", "-N", "-E", "UTF8", "--locale=C.UTF-8", "-D", data]
-    subprocess.run(setup, check=True, capture_output=True, timeout=SECONDS, cwd=folder, **as_user)
-    port = _free_port()
-    given = {
-        "port": str(port),
-        "listen_addresses": "127.0.0.1",
-        "unix_socket_directories": str(folder),
-        "max_connections": "40",
-        "shared_buffers": "32MB",
-        **settings,
-    }
-    command = [bin_folder / "postgres", "-D", data, *(f"--{name}={value}" for name, value in given.items())]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, **as_user)
-    server = Server(port, folder, process)
     try:
-        _wait(server)
-        yield server
+        server = Server(folder, settings)
+        try:
+            yield server
+        finally:
+            server.stop()
     finally:
-        with suppress(ProcessLookupError):
-            process.send_signal(3)  # SIGQUIT: at once, the data is thrown away
-        process.wait(SECONDS)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _wait(server: Server) -> None:
-    """Until it answers. libpq's own attempts are what takes the time."""
-    for _ in range(1_000):
-        if server.process.poll() is not None:
-            raise RuntimeError((server.folder / "log").read_text())
-        with suppress(psycopg.OperationalError), psycopg.connect(server.url, connect_timeout=SECONDS):
-            return
-        subprocess.run(["sleep", "0.02"], check=True)
-    raise RuntimeError("the server does not answer")
-
-
-def _account() -> pwd.struct_passwd | None:
-    """Whom the server runs as: ourselves, unless we are root."""
-    return pwd.getpwnam("postgres") if os.geteuid() == 0 else None
 
 
 def _bin_folder() -> Path:

@@ -69,9 +69,9 @@ _TURNED_AWAY = (
 def classify(error: BaseException) -> Fault:
     """What an error from a statement means for the chunk. Errors of COMMIT are judged by `classify_commit`."""
     if isinstance(error, BatchwrightError):
-        cause = error.__cause__
-        passing = not isinstance(error, ConfigurationError) and is_driver_error(cause)
-        return classify(cause) if passing and cause is not None else Fault.FATAL
+        # `connect` explains; a server that cannot be reached now is the one thing of ours that passes.
+        passing = isinstance(error, WriteError) and is_connection_failure(error.__cause__)
+        return Fault.TRANSIENT if passing else Fault.FATAL
     if not is_driver_error(error):
         return Fault.REFUSED if isinstance(error, OverflowError | UnicodeError) else Fault.FATAL
     state = sqlstate(error)
