@@ -122,8 +122,9 @@ class Session:
     def _connect(self) -> "Connection":
         connection = connect(self.database, read_only=self._read_only)
         try:
-            bound = f"{max(1, round(self.wait_seconds * 1000))}ms"
-            connection.execute(_BOUNDED, [bound] * 3)
+            # A statement that waits for a lock has to fail for the lock's sake: that says what is the matter.
+            seconds = (self.wait_seconds, self.wait_seconds / 2, self.wait_seconds)
+            connection.execute(_BOUNDED, [f"{max(1, round(1000 * bound))}ms" for bound in seconds])
         except BaseException:
             close(connection)
             raise
