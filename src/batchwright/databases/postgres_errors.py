@@ -6,7 +6,7 @@ The one rule: at COMMIT only a plain ERROR from the server says that nothing was
 import sys
 from typing import Any
 
-from batchwright.model.errors import BatchwrightError, ConfigurationError, TargetError, WriteError
+from batchwright.model.errors import BatchwrightError, TargetError, WriteError
 from batchwright.model.guarantee import Fault
 
 _TRANSIENT = (
