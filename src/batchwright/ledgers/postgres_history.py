@@ -14,7 +14,7 @@ from batchwright.databases.postgres_texts import unescaped
 from batchwright.databases.records import failure_columns, failure_of
 from batchwright.ledgers import execution_rows as rows
 from batchwright.ledgers.failure_groups import Cause, group_failures
-from batchwright.ledgers.postgres_session import COMPONENT, Session, migrations, opening
+from batchwright.ledgers.postgres_session import COMPONENT, Session, migrations, once_more, opening, run
 from batchwright.ledgers.transitions import LIVE
 from batchwright.model.block import Place
 from batchwright.model.errors import LedgerError
@@ -170,10 +170,9 @@ class PostgresHistory:
         self._session.close()
 
     def _all(self, sql: str, *values: Any) -> list[list[Any]]:
-        tries = iter((False,))
+        schema = self._session.schema
         found = self._session.patiently(
-            lambda connection, _: self._session.run(sql, values).fetchall(),  # noqa: ARG005 - it is the session's
-            until=lambda: next(tries, True),
+            lambda connection, _: run(connection, schema, sql, values).fetchall(), until=once_more()
         )
         return [[unescaped(value) for value in row] for row in found]
 

@@ -21,8 +21,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from batchwright.databases.postgres import driver, roll_back
-from batchwright.ledgers.postgres_session import Session, is_driver_error, run
+from batchwright.databases.postgres import driver
+from batchwright.ledgers.postgres_session import Session, once_more, run
 from batchwright.ledgers.this_process import is_dead, process_mark
 from batchwright.ledgers.transitions import this_host
 from batchwright.model.checkpoint import InstanceKey
@@ -300,14 +300,12 @@ def _end_session(connection: "Connection", holder: _Holder) -> None:
 
 
 def _release(session: Session, lease: Lease) -> None:
-    try:
-        session.run(RELEASE, _keyed(lease.key, lease.epoch))
-    except Exception as error:
-        # What cannot be given back lapses by itself.
-        if not (is_driver_error(error) or isinstance(error, BatchwrightError)):
-            raise
-        with contextlib.suppress(Exception):
-            roll_back(session.connection())
+    # What cannot be given back lapses by itself.
+    with contextlib.suppress(BatchwrightError):
+        session.patiently(
+            lambda connection, _: run(connection, session.schema, RELEASE, _keyed(lease.key, lease.epoch)),
+            until=once_more(),
+        )
 
 
 def _keyed(key: InstanceKey, *more: Any) -> tuple[Any, ...]:

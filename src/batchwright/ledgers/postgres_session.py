@@ -131,6 +131,12 @@ class Session:
         return connection
 
 
+def once_more() -> Callable[[], bool]:
+    """An end of patience after one more try: a connection that was cut is found out when it is used."""
+    tries = iter((False,))
+    return lambda: next(tries, True)
+
+
 @contextlib.contextmanager
 def opening(session: Session) -> Iterator[None]:
     """Raise whatever goes wrong while a ledger is opened as a LedgerError that names the way out."""
@@ -179,6 +185,7 @@ __all__ = [
     "in_schema",
     "is_driver_error",
     "migrations",
+    "once_more",
     "opening",
     "prepare",
     "run",
