@@ -79,7 +79,7 @@ def _not_granted(connection: "Connection", schema: str, error: Exception) -> Led
     user, name = quoted(connection.info.user), quoted(schema)
     return LedgerError(
         f"the batchwright tables in schema {name} cannot be used by {user}",
-        " ".join(str(error).split()),
+        str(error).partition("\n")[0],
         f"let an owner of the database say: CREATE SCHEMA {name} AUTHORIZATION {user}; or, where the tables are there: "
         f"GRANT USAGE ON SCHEMA {name} TO {user}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {name} "
         f"TO {user}; see docs/how-to/postgres.md",

@@ -6,6 +6,7 @@ is asked only once no transaction is under way that could still move it.
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -90,21 +91,23 @@ class PostgresSink:
         self.close()
         self._committing = False
         self._checkpoint, self._columns = None, ()
-        connection = self._open()
-        if records.prepared(connection, self._schema):
-            records.prepare(connection, self._schema)
-            self._prepared = True
-            self._checkpoint = records.settled_checkpoint(connection, self._schema, self._key)
+        with self._in_our_words():
+            connection = self._open()
+            if records.prepared(connection, self._schema):
+                records.prepare(connection, self._schema)
+                self._prepared = True
+                self._checkpoint = records.settled_checkpoint(connection, self._schema, self._key)
         if self._checkpoint is not None:
             self._columns = self._checkpoint.state.get("columns", ())
         return self._checkpoint
 
     def last_lap(self) -> int:
         """The highest lap of this step in the target."""
-        connection = self._open()
-        if not records.prepared(connection, self._schema):
-            return 0
-        return records.last_lap(connection, self._schema, self._key)
+        with self._in_our_words():
+            connection = self._open()
+            if not records.prepared(connection, self._schema):
+                return 0
+            return records.last_lap(connection, self._schema, self._key)
 
     def write(self, outputs: Sequence[Row]) -> None:
         """Write rows, by COPY if there are many. Those refused are undone one by one and named in ItemsFailed."""
@@ -172,6 +175,16 @@ class PostgresSink:
         if self._connection is not None:
             postgres.close(self._connection)
             self._connection = None
+
+    @contextmanager
+    def _in_our_words(self) -> Iterator[None]:
+        """For calls outside a chunk, whose errors the engine does not ask us to explain."""
+        try:
+            yield
+        except Exception as error:
+            if postgres_errors.is_driver_error(error):
+                raise self.explain(error) from error
+            raise
 
     def _open(self) -> "Connection":
         if self._connection is None or self._connection.closed:
