@@ -49,6 +49,10 @@ class Server:
             raise RuntimeError((folder / "log").read_text())
         self.start()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def start(self) -> None:
         self._process = self._spawn("postgres", "-D", "data", *(f"--{k}={v}" for k, v in self._settings.items()))
         self._wait()
