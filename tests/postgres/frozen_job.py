@@ -19,7 +19,7 @@ import psycopg
 
 from batchwright import Job, Step, run
 from batchwright.ledgers.postgres import PostgresLedger
-from batchwright.ledgers.postgres_lease import LeaseTimes
+from batchwright.ledgers.postgres_lease import Lease, LeaseTimes
 from batchwright.model.errors import BatchwrightError
 from batchwright.writers import insert, text_file
 
@@ -90,8 +90,16 @@ def stop_at(point: str, hit: int) -> None:
     sys.addaudithook(watch)
 
 
+def plant_no_fence() -> None:
+    """Neither the clock nor the epoch is looked at."""
+    Lease.check = lambda self: None
+    Lease.require = lambda self, connection, schema, doubts: None
+
+
 def main() -> None:
     url, folder, kind, *where = sys.argv[1:]
+    if os.environ.get("PLANTED") == "no fence":
+        plant_no_fence()
     if where and where[0] != "item":
         stop_at(where[0], int(where[1]))
     try:

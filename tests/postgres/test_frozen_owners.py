@@ -128,6 +128,16 @@ def test_what_it_holds_locked_on_the_same_machine_it_lets_go_without_committing(
     assert held(world.url, tmp_path, kind) == EVERYTHING
 
 
+@pytest.mark.parametrize("kind", ["function", "file"])
+def test_no_fence_would_be_seen(fresh, tmp_path, monkeypatch, kind):
+    world = World(fresh, tmp_path, kind)
+    monkeypatch.setenv("PLANTED", "no fence")
+    with world.frozen("item", 25) as zombie, closing(world.ledger()) as ledger, ledger.own(world.key):
+        before = world.recorded()
+        wake(zombie)
+        assert world.recorded() != before
+
+
 def test_a_start_while_a_zombie_holds_the_stage_says_so_and_changes_nothing(fresh, tmp_path):
     world = World(fresh, tmp_path, "file")
     with world.frozen("item", 25) as zombie:

@@ -15,6 +15,7 @@ from batchwright.databases.records import failure_columns, failure_of
 from batchwright.ledgers import execution_rows as rows
 from batchwright.ledgers.failure_groups import Cause, group_failures
 from batchwright.ledgers.postgres_session import COMPONENT, Session, migrations, once_more, opening, run
+from batchwright.ledgers.this_process import is_dead
 from batchwright.ledgers.transitions import LIVE
 from batchwright.model.block import Place
 from batchwright.model.errors import LedgerError
@@ -39,9 +40,9 @@ _RUN_COLUMNS = ", ".join(f"run.{column}" for column in rows.RUN_COLUMNS)
 _STEP_COLUMNS = ", ".join(f"step.{column}" for column in rows.STEP_COLUMNS)
 _OF_LAP = "job = %s AND parameters_hash = %s AND lap = %s"
 
-RUNS = f"SELECT {_RUN_COLUMNS}, {OWNED} FROM {_JOINED}"  # noqa: S608 - our own column names
+RUNS = f"SELECT {_RUN_COLUMNS}, {OWNED}, lease.process FROM {_JOINED}"  # noqa: S608 - our own column names
 STEPS_OF_LAP = (
-    f"SELECT {_STEP_COLUMNS}, run.status = ANY(%s) AND {OWNED} FROM {_JOINED} "  # noqa: S608 - as above
+    f"SELECT {_STEP_COLUMNS}, run.status = ANY(%s) AND {OWNED}, lease.process FROM {_JOINED} "  # noqa: S608 - as above
     "JOIN {schema}.batchwright_step_executions step ON step.run = run.id WHERE step.id IN ("
     f"SELECT max(id) FROM {{schema}}.batchwright_step_executions WHERE {_OF_LAP} AND run <= %s "
     "GROUP BY step, partition)"
@@ -73,8 +74,8 @@ SIZE = (
 class PostgresHistory:
     """Reads the ledger in this database, also while runs are writing to it.
 
-    An execution whose status is live but whose lease has lapsed, or is somebody else's, reads as LOST. An object is for
-    one thread.
+    An execution whose status is live but whose lease has lapsed, or is somebody else's, or a dead process's of this
+    machine, reads as LOST. An object is for one thread.
 
     Raises LedgerError, in one line and without a password, if there is no ledger or it is of another version.
     """
@@ -201,15 +202,19 @@ def ledger_exists(url: str) -> bool:
 
 
 def _judged_run(row: Sequence[Any]) -> JobExecution:
-    *columns, owned = row
+    *columns, owned, process = row
     run = rows.run_of(columns)
-    return replace(run, status=Status.LOST) if run.status.live and not owned else run
+    return replace(run, status=Status.LOST) if run.status.live and _is_lost(process, owned=owned) else run
 
 
 def _judged_step(row: Sequence[Any]) -> StepExecution:
-    *columns, owned = row
+    *columns, owned, process = row
     step = rows.step_of(columns)
-    return replace(step, status=Status.LOST) if step.status.live and not owned else step
+    return replace(step, status=Status.LOST) if step.status.live and _is_lost(process, owned=owned) else step
+
+
+def _is_lost(process: str | None, *, owned: bool) -> bool:
+    return not owned or is_dead(process or "")
 
 
 def _lap_values(run: JobExecution) -> tuple[Any, ...]:
