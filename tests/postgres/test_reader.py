@@ -66,6 +66,11 @@ class TestQueryWithPercentSigns(TestQueryByKey):
         return query(self.fresh.url, "SELECT * FROM t WHERE name LIKE 'ä%' AND id % 100 > 0", key="id", page_rows=4)
 
 
+def needs_icu(fresh: Fresh) -> None:
+    if not fresh.rows("SELECT 1 FROM pg_collation WHERE collname = 'en-x-icu'"):
+        pytest.skip("this server is built without ICU")
+
+
 def keys_read(fresh: Fresh, key: str, page_rows: int = 3) -> list[Any]:
     reader = query(fresh.url, "SELECT * FROM t", key=key, page_rows=page_rows)
     rows: list[Any] = []
@@ -94,12 +99,15 @@ def keys_read(fresh: Fresh, key: str, page_rows: int = 3) -> list[Any]:
 )
 @pytest.mark.parametrize("page_rows", [1, 2, 100])
 def test_keys_of_every_kind_are_ordered_and_found_again(fresh, kind, values, page_rows):
+    if "icu" in kind:
+        needs_icu(fresh)
     fresh.connection.execute(f"CREATE TABLE t (k {kind})")
     fresh.connection.cursor().executemany("INSERT INTO t VALUES (%s)", [(value,) for value in reversed(values)])
     assert keys_read(fresh, "k", page_rows) == values
 
 
 def test_a_collation_that_is_bytewise_already_keeps_its_index(fresh):
+    needs_icu(fresh)
     fresh.connection.execute("CREATE TABLE t (k text PRIMARY KEY)")
     reader = query(fresh.url, "SELECT * FROM t", key="k")
     with reader._connected() as connection:
