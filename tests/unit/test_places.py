@@ -8,7 +8,7 @@ import pytest
 
 from batchwright.model.block import Place, Position
 from batchwright.model.failure import Failure, Phase
-from batchwright.places import ledger_path, report_failures
+from batchwright.places import ledger_path, ledger_place, report_failures, report_place, without_password
 
 
 @pytest.fixture(autouse=True)
@@ -104,3 +104,36 @@ def test_a_failure_file_that_breaks_off_leaves_nothing_and_the_old_one_whole(tmp
 
 def test_without_a_durable_ledger_there_is_no_failure_file():
     assert report_failures(None, 7, "daily", iter(())) == ""
+
+
+def test_a_postgresql_address_is_no_path(source, monkeypatch):
+    url = "postgresql://joe@db:5432/shop?records_schema=jobs"
+    assert ledger_place(source, url) == url
+    assert ledger_place(source) == source.parent / ".batchwright" / "ledger.db"
+    monkeypatch.setenv("BATCHWRIGHT_LEDGER", url)
+    assert ledger_place(source) == url
+    assert ledger_place(source, "here.db") == ledger_path(source, "here.db")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://joe:s3cret@db:5432/shop", "postgresql://joe@db:5432/shop"),
+        ("postgresql://joe:s3c@ret@db/shop", "postgresql://joe@db/shop"),
+        ("postgresql:///shop?user=joe&password=s3cret&host=/run", "postgresql:///shop?user=joe&host=%2Frun"),
+        ("postgres://db/shop?sslpassword=s3cret", "postgres://db/shop"),
+        ("here/ledger.db", "here/ledger.db"),
+    ],
+)
+def test_a_place_is_shown_without_its_password(url, shown):
+    assert without_password(url) == shown
+
+
+def test_the_failure_files_of_a_database_have_a_folder_of_their_own(source):
+    one, other = (report_place(f"postgresql://db/{name}", source) for name in ("shop", "bank"))
+    assert one.parent != other.parent
+    assert one.parent.parent == source.parent / ".batchwright"
+    assert report_place("/data/ledger.db", source) == source.__class__("/data/ledger.db")
+    path = report_failures(one, 3, "sales", iter(()))
+    assert stat.S_IMODE(one.parent.stat().st_mode) == 0o700
+    assert path == str(one.parent / "failures-3.jsonl")
