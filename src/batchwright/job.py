@@ -6,6 +6,7 @@ The one rule: whatever is wrong with a declaration is said here, before anything
 import hashlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
@@ -18,6 +19,7 @@ from batchwright.model.execution import Origin
 from batchwright.model.parameters import check_storable, sort_parameters
 from batchwright.model.policy import Retry, Skip
 from batchwright.model.processor import ProcessorKind, function_address, processor_kind
+from batchwright.model.secrets import scrub
 from batchwright.ports import Reader, Source, Target, Writer
 
 In = TypeVar("In")
@@ -61,6 +63,7 @@ class Step(Generic[In, Out]):
     write_retry: Retry | None
     after: tuple[str, ...] | None
     checkpoint_seconds: float
+    secrets: tuple[str, ...]
 
     @overload
     def __init__(
@@ -142,6 +145,7 @@ class Step(Generic[In, Out]):
             "write_retry": write_retry,
             "after": (after,) if isinstance(after, str) else None if after is None else tuple(after),
             "checkpoint_seconds": checkpoint_seconds,
+            "secrets": (),
         }
         for field, value in values.items():
             object.__setattr__(self, field, value)
@@ -154,15 +158,17 @@ class Step(Generic[In, Out]):
 
     @property
     def source_address(self) -> str:
-        """The reader's address, or the name of the collection's type or of the function."""
+        """The reader's address, or the name of the collection's type or of the function; without the job's secrets."""
         if isinstance(self.read, Reader):
-            return self.read.address
+            return scrub(self.read.address, self.secrets)
         return function_address(self.read) if callable(self.read) else type(self.read).__name__
 
     @property
     def target_address(self) -> str:
-        """The writer's address, or the function's name."""
-        return self.write.address if isinstance(self.write, Writer) else function_address(self.write)
+        """The writer's address, or the function's name; without the job's secrets."""
+        if isinstance(self.write, Writer):
+            return scrub(self.write.address, self.secrets)
+        return function_address(self.write)
 
     def __repr__(self) -> str:
         """Name and addresses."""
@@ -218,10 +224,13 @@ class Job:
                 "end it with return Job(…)",
             )
         check_storable(job.name, known.kept)
-        origin = Origin(_source_path(function), function.__qualname__, job.definition_digest)
+        if any(secret in name for secret in known.secrets for name in (job.name, *(step.name for step in job.steps))):
+            raise DeclarationError(f"{function.__qualname__}: a secret is part of a name", "", "name it otherwise")
         made = object.__new__(cls)
-        _set(made, name=job.name, steps=job.steps, origin=origin, identifiable=known.identifiable)
+        steps = tuple(_keeping_secrets(step, known.secrets) for step in job.steps)
+        _set(made, name=job.name, steps=steps, identifiable=known.identifiable)
         _set(made, parameters=known.kept, identifying=known.identifying, secrets=known.secrets)
+        _set(made, origin=Origin(_source_path(function), function.__qualname__, made.definition_digest))
         return made
 
     @property
@@ -273,6 +282,13 @@ def ordered_steps(job: Job) -> list[Step[Any, Any]]:
     return ordered
 
 
+def _keeping_secrets(step: Step[Any, Any], secrets: tuple[str, ...]) -> Step[Any, Any]:
+    """The same step, with texts that its addresses must not show."""
+    kept = copy(step)
+    object.__setattr__(kept, "secrets", secrets)
+    return kept
+
+
 def _set(job: Job, **values: Any) -> None:
     for field, value in values.items():
         object.__setattr__(job, field, value)
@@ -287,7 +303,7 @@ def _check_step(step: Step[Any, Any]) -> None:
     _check_ports(step)
     if step.process is not None and not callable(step.process):
         raise DeclarationError(f"step '{step.name}': process must be a function", f"got {step.process!r}")
-    if not step.checkpoint_seconds >= 0:
+    if not isinstance(step.checkpoint_seconds, int | float) or not step.checkpoint_seconds >= 0:
         raise DeclarationError(
             f"step '{step.name}': checkpoint_seconds must not be negative", f"got {step.checkpoint_seconds!r}"
         )
@@ -339,8 +355,23 @@ def _check_job(job: Job) -> None:
                 f"step '{step.name}': after names a step that is not there",
                 f"got '{unknown[0]}'; the steps are {', '.join(names)}",
             )
+    _check_targets(job)
     ordered_steps(job)
     check_storable(job.name, job.parameters)
+
+
+def _check_targets(job: Job) -> None:
+    written: dict[str, str] = {}
+    for step in job.steps:
+        if not getattr(step.write, "replaces_target", False):
+            continue
+        other = written.setdefault(step.target_address, step.name)
+        if other != step.name:
+            raise DeclarationError(
+                f"job '{job.name}': steps '{other}' and '{step.name}' write the same file",
+                f"each would replace what the other wrote to {step.target_address}",
+                "name another file",
+            )
 
 
 def _source_path(function: Callable[..., Job]) -> str:

@@ -55,7 +55,7 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """What a replay did: its own run number, and per step how many failures it closed and left open.
+    """What a replay did: its own run number (0 if there was nothing to do), and per step how many failures it closed.
 
     `stale` names steps that follow a replayed one: what they made does not hold the replayed items yet.
     """
@@ -234,6 +234,8 @@ def _replay(run: int, ledger: Ledger, history: History, only: str | None, given:
     if only is not None and only not in names:
         raise NotReplayableError(f"job '{job.name}' has no step '{only}'", f"its steps are {', '.join(names)}")
     waiting = {f.step for f in history.failures(run, step=only, open_only=True) if f.state is FailureState.OPEN}
+    if not waiting:
+        return ReplayResult(0, ())
     bound = bind(job, durable=ledger.durable)
     with ledger.own(execution.key) as ownership:
         request = RunRequest(execution.key, execution.parameters, tuple(names), execution.origin, "replay")

@@ -4,7 +4,7 @@ import difflib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast, get_type_hints
@@ -13,6 +13,8 @@ from batchwright.job import Job
 from batchwright.model.errors import BatchwrightError, NotReplayableError, OriginError
 from batchwright.model.execution import JobExecution
 from batchwright.model.parameters import restore_parameters
+
+_ALIKE = 0.5
 
 
 def load_function(spec: str) -> Callable[..., Job]:
@@ -34,14 +36,14 @@ def load_function(spec: str) -> Callable[..., Job]:
     if not name:
         if len(functions) == 1:
             return cast("Callable[..., Job]", next(iter(functions.values())))
-        found = ", ".join(functions) or "none"
-        raise OriginError(f"{path} does not hold exactly one job function", f"found {found}", f"write {path}:function")
+        raise _not_one(path, functions, _functions_of(module))
     function: Any = getattr(module, name, None)
     if function is None:
-        near = difflib.get_close_matches(name, functions, 1)
+        known = list(functions) or _functions_of(module)
+        near = difflib.get_close_matches(name, [*functions, *_functions_of(module)], 1, _ALIKE)
         raise OriginError(
             f"there is no function '{name}' in {path}",
-            f"its job functions are {', '.join(functions) or 'none'}",
+            f"its {'job functions' if functions else 'functions'} are {', '.join(known) or 'none'}",
             f"did you mean {path}:{near[0]}?" if near else "",
         )
     if not callable(function):
@@ -89,9 +91,15 @@ def _run_file(file: Path) -> ModuleType:
     except BaseException as error:
         # A file that calls sys.exit is no job file either.
         del sys.modules[name]
-        place = f" (line {error.lineno})" if isinstance(error, SyntaxError) else _place_in(error, path)
-        raise OriginError(f"{file} cannot be loaded", f"{type(error).__name__}: {error}{place}", "mend it") from error
+        raise OriginError(f"{file} cannot be loaded", _described(error, path), "mend it") from error
     return module
+
+
+def _described(error: BaseException, path: Path) -> str:
+    if isinstance(error, SyntaxError):  # its own text has file and line in it already, not always this file's
+        elsewhere = "" if error.filename in (None, str(path)) else f" of {error.filename}"
+        return f"{type(error).__name__}: {error.msg} (line {error.lineno}{elsewhere})"
+    return f"{type(error).__name__}: {error}{_place_in(error, path)}"
 
 
 def _place_in(error: BaseException, path: Path) -> str:
@@ -101,6 +109,22 @@ def _place_in(error: BaseException, path: Path) -> str:
             line = f" (line {trace.tb_lineno})"
         trace = trace.tb_next
     return line
+
+
+def _not_one(path: str, functions: Iterable[str], others: Sequence[str]) -> OriginError:
+    found = list(functions)
+    if found:
+        mend = f"say which: {path}:{found[0]}"
+        return OriginError(f"{path} holds {len(found)} job functions", f"found {', '.join(found)}", mend)
+    if not others:
+        return OriginError(f"{path} holds no function", "", "write one that returns a Job: def load() -> Job: …")
+    mend = f"write {path}:{others[0]}, or annotate it -> Job"
+    return OriginError(f"no function of {path} is annotated -> Job", f"its functions are {', '.join(others)}", mend)
+
+
+def _functions_of(module: ModuleType) -> list[str]:
+    members = vars(module).items()
+    return [name for name, found in members if inspect.isfunction(found) and found.__module__ == module.__name__]
 
 
 def _is_job_function(member: Any, module: ModuleType) -> bool:

@@ -4,6 +4,7 @@ from datetime import date
 from decimal import Decimal
 from enum import Enum
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -12,6 +13,7 @@ from batchwright import DROP, Job, NonIdentifying, Retry, Secret, Skip, Step, ea
 from batchwright.job import one_step_job, ordered_steps
 from batchwright.model.errors import ConfigurationError, DeclarationError, ParameterError
 from batchwright.model.processor import ProcessorKind
+from batchwright.writers import execute, text_file
 
 
 def step(name="s", **options):
@@ -280,3 +282,38 @@ def test_a_writer_that_would_do_nothing_is_refused_when_built():
 
     with pytest.raises(DeclarationError, match="step 's': write must be a plain function"):
         Step("s", read=[1], write=write)
+
+
+def test_two_steps_that_write_the_same_file_are_refused(tmp_path):
+    def step(name):
+        return Step(name, read=[1], write=text_file(tmp_path / "out"))
+
+    with pytest.raises(DeclarationError, match="steps 'a' and 'b' write the same file"):
+        Job("j", step("a"), step("b"))
+
+
+def test_a_secret_in_an_address_is_never_shown():
+    def of(token: Annotated[str, Secret]) -> Job:
+        return Job("j", Step("s", read=[1], write=execute("sqlite:///t.db", f"INSERT INTO t VALUES (?, '{token}')")))
+
+    job = Job.of(of, token="TOPSECRET")
+    assert "TOPSECRET" not in job.steps[0].target_address
+    assert "TOPSECRET" not in repr(job)
+    assert Job.of(of, token="OTHER").definition_digest == job.definition_digest
+
+
+def test_a_secret_in_a_name_is_refused_without_showing_it():
+    def of(token: Annotated[str, Secret]) -> Job:
+        return Job(f"job {token}", Step("s", read=[1], write=len))
+
+    with pytest.raises(DeclarationError, match="a secret is part of a name") as caught:
+        Job.of(of, token="TOPSECRET")
+    assert "TOPSECRET" not in str(caught.value)
+
+
+def test_a_path_identifies_the_file_however_it_is_written(tmp_path, monkeypatch):
+    def of(source: Path) -> Job:
+        return Job("j", Step("s", read=[1], write=len))
+
+    monkeypatch.chdir(tmp_path)
+    assert Job.of(of, source=Path("in.csv")).key == Job.of(of, source=tmp_path / "in.csv").key

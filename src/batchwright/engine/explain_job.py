@@ -146,18 +146,25 @@ def _warn_of_restart(step: Step[Any, Any]) -> Iterator[StepWarning]:
 
 
 def _warn_of_bad_items(step: Step[Any, Any]) -> Iterator[StepWarning]:
-    if step.skip is None:
+    if step.skip is None and not _only_copies(step):
         yield StepWarning(
             step.name,
             "the first item that fails stops the step",
             'set such items aside: skip=Skip(on=ValueError, limit="0.1%")',
         )
-    elif step.skip.limit is None:
+    elif step.skip is not None and step.skip.limit is None:
         yield StepWarning(
             step.name,
             "there is no limit on failures: a step in which every item fails still completes",
             f'add one: skip=Skip(on={_names(step.skip.on)}, limit="1%")',
         )
+
+
+def _only_copies(step: Step[Any, Any]) -> bool:
+    """Whether a step copies the rows of a query into a file: nothing in it looks at single items, so none can fail."""
+    kind, _, rest = step.source_address.partition("://")
+    from_query = kind in ("sqlite", "postgresql") and " query " in rest
+    return step.process is None and from_query and step.target_address.startswith(("csv:", "jsonl:", "text:"))
 
 
 def _warn_of_repetition(step: Step[Any, Any]) -> Iterator[StepWarning]:

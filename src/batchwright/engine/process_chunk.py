@@ -3,18 +3,25 @@
 The one rule: after each pass, results + failures equal the items; a StopIteration is its item's failure.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 from typing import Any
 
 from batchwright.engine.attempt import Attempts, attempt_again
 from batchwright.engine.call_processor import Processor, refuse_iterators
 from batchwright.engine.read_chunks import Chunk
+from batchwright.engine.stop import Stop
 from batchwright.model.drop import DROP
 from batchwright.model.errors import StopRequestedError
 from batchwright.model.failure import Phase
 from batchwright.model.fault_points import reach
+from batchwright.ports import Clock
+
+CHUNK_SECONDS = 5.0
+"""A chunk that takes longer to process is committed as far as it is."""
+
+PASS_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +101,33 @@ class Processed:
         return replace(self.part(0, self.chunk.cut_at(index)), ended_by=error)
 
 
-def process_chunk(chunk: Chunk, processor: Processor, policy: Attempts, step: str) -> Processed:
+@dataclass(slots=True)
+class Pace:
+    """How many items are processed between two looks at the clock: about half a second's worth.
+
+    A chunk that takes longer than `CHUNK_SECONDS`, or during which a stop is requested, is cut there: what slow
+    functions did is committed, shown and stopped in good time, whatever the chunk size. Fast ones never see the clock.
+    """
+
+    clock: Clock
+    stop: Stop
+    items: int = 16
+
+    def ends_chunk(self, chunk_began: float, pass_began: float) -> bool:
+        """Whether a chunk ends here, after a whole pass; the next pass is made longer or shorter."""
+        now = self.clock.monotonic()
+        if now - pass_began < PASS_SECONDS / 4:
+            self.items *= 4
+        elif now - pass_began > PASS_SECONDS:
+            self.items = max(1, self.items // 2)
+        return now - chunk_began >= CHUNK_SECONDS or self.stop.requested is not None
+
+
+def process_chunk(chunk: Chunk, processor: Processor, policy: Attempts, pace: Pace, step: str) -> Processed:
     """Outputs and failures of a chunk; cut short before the first record whose error the policy does not skip.
 
-    Raises DeclarationError if the processor returns iterators.
+    It is also cut where its time is up; what is left is a chunk of its own. Raises DeclarationError if the processor
+    returns iterators.
     """
     unreadable = {index: SetAside(record.error, Phase.READ) for index, record in chunk.bad.items()}
     ending = next((index for index in sorted(unreadable) if not policy.skips(unreadable[index].error)), None)
@@ -105,33 +135,37 @@ def process_chunk(chunk: Chunk, processor: Processor, policy: Attempts, step: st
     if ending is not None:
         readable = chunk.part(0, ending)
         unreadable = {index: why for index, why in unreadable.items() if index < ending}
-    done = _call(Processed(readable, (), processor.many, unreadable), processor, policy, step)
+    done = _call(Processed(readable, (), processor.many, unreadable), processor, policy, pace, step)
     reach("K6")
-    if ending is not None and done.ended_by is None:
+    if ending is not None and done.ended_by is None and len(done.chunk) == len(readable):
         done = replace(done.part(0, chunk.cut_at(ending)), ended_by=chunk.bad[ending].error)
     return done
 
 
-def _call(unprocessed: Processed, processor: Processor, policy: Attempts, step: str) -> Processed:
-    """Pass over the items as often as it takes, until each has a result or a reason."""
+def _call(unprocessed: Processed, processor: Processor, policy: Attempts, pace: Pace, step: str) -> Processed:
+    """Pass over the items as often as it takes, until each has a result or a reason, or the time is up."""
     chunk, items = unprocessed.chunk, unprocessed.chunk.items
     results: list[Any] = []
     aside: dict[int, SetAside] = {}
     retried, remaining, checked = 0, iter(items), False
+    began = pace.clock.monotonic()
+    pass_began = began
     while True:
-        try:
-            processor.run(results, remaining)
-            error: BaseException = StopIteration("raised by the processor")
-        except KeyboardInterrupt:
-            raise
-        except BaseException as raised:  # noqa: BLE001 - a user's SystemExit is an item's failure too
-            error = raised
+        start, size = len(results) + len(aside), pace.items
+        error = _pass(processor, results, islice(remaining, size))
         if not processor.many and not checked:
             checked = refuse_iterators(results, step)
         position = len(results) + len(aside)
         if position == len(items):
             break
-        ended = False
+        if error is None and position - start == size:
+            ends = pace.ends_chunk(began, pass_began)
+            pass_began = pace.clock.monotonic()
+            index = chunk.good_indexes()[position]
+            if ends and chunk.cut_at(index):
+                return _cut(unprocessed, index, results, aside, retried, None)
+            continue
+        ended, error = False, error or StopIteration("raised by the processor")
         try:
             tried = attempt_again(processor.one, items[position], error, policy)
             retried += tried.attempts - 1
@@ -150,15 +184,26 @@ def _call(unprocessed: Processed, processor: Processor, policy: Attempts, step: 
     return Processed(chunk, results, processor.many, {**unprocessed.failed, **aside}, retried)
 
 
+def _pass(processor: Processor, results: list[Any], items: Iterator[Any]) -> BaseException | None:
+    """Process items until they end (None) or one raises (its error). A StopIteration ends them early, silently."""
+    try:
+        processor.run(results, items)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a user's SystemExit is an item's failure too
+        return error
+    return None
+
+
 def _cut(
     unprocessed: Processed,
     index: int,
     results: list[Any],
     aside: dict[int, SetAside],
     retried: int,
-    error: BaseException,
+    error: BaseException | None,
 ) -> Processed:
-    """The part before a record that ends the step; what lies behind the last possible checkpoint is done again."""
+    """The part before a record that ends the chunk; what lies behind the last possible checkpoint is done again."""
     failed = {**{known: why for known, why in unprocessed.failed.items() if known < index}, **aside}
     until = replace(
         unprocessed, chunk=unprocessed.chunk.part(0, index), results=results, failed=failed, retried=retried

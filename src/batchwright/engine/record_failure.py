@@ -3,7 +3,6 @@
 The one rule: making the record never fails, whatever the item, its error or the reader are like; no secret is in it.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +13,11 @@ from batchwright.model.block import Place, Position
 from batchwright.model.codec import encode
 from batchwright.model.failure import Failure, PayloadKind
 from batchwright.model.policy import Skip
+from batchwright.model.secrets import HIDDEN, scrub
 from batchwright.ports import Clock, Reader
 
 MAX_PAYLOAD_BYTES = 64 * 1024
 MAX_ERROR_CHARACTERS = 4_000
-
-HIDDEN = "***"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +44,15 @@ class FailureRecorder:
             error_type=type(why.error).__qualname__,
             error=error_text(why.error, self.secrets),
             attempts=why.attempts,
-            place=place_of(self.reader, position),
+            place=self._place(position),
             at=self.clock.now(),
             payload=payload,
             payload_kind=kind,
         )
+
+    def _place(self, position: Position) -> Place:
+        place = place_of(self.reader, position)
+        return Place(scrub(place.source, self.secrets), place.line, place.byte, scrub(place.detail, self.secrets))
 
     def _payload(self, chunk: Chunk, index: int) -> tuple[str | None, PayloadKind]:
         if self.skip is None or not self.skip.payload:
@@ -88,15 +90,6 @@ def error_text(error: BaseException, secrets: Sequence[str] = ()) -> str:
     except Exception:  # noqa: BLE001 - a user's exception may do anything
         text = "(its message cannot be shown)"
     return scrub(text, secrets)[:MAX_ERROR_CHARACTERS]
-
-
-def scrub(text: str, secrets: Sequence[str]) -> str:
-    """The text without secrets and without what no database stores (lone surrogates)."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        # As it is, and as it stands inside JSON and inside a repr().
-        for form in (secret, json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]):
-            text = text.replace(form, HIDDEN)
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def describe_error(error: BaseException, secrets: Sequence[str] = ()) -> str:

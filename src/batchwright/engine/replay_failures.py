@@ -13,7 +13,7 @@ from typing import Any
 from batchwright.engine.attempt import Attempts
 from batchwright.engine.call_processor import processor_for
 from batchwright.engine.commit_chunk import OpenTarget, commit_chunk
-from batchwright.engine.process_chunk import process_chunk
+from batchwright.engine.process_chunk import Pace, process_chunk
 from batchwright.engine.read_chunks import Chunk, Segment
 from batchwright.engine.record_failure import FailureRecorder
 from batchwright.engine.restart import require_same_addresses
@@ -61,17 +61,21 @@ def replay_failures(bound: BoundStep, context: RunContext) -> Replayed:
         _catch_up(sink, context.ledger, key)
         settling = _SettlingSink(sink, context.ledger, key)
         target = _open_target(bound, context, settling)
-        tried = 0
+        tried, pace = 0, Pace(context.clock, context.stop)
         opened = (failure for failure in sink.failures() if failure.state is FailureState.OPEN)
         with processor_for(step.process) as processor:
             while batch := list(islice(opened, step.chunk_size)):
                 context.ownership.check()
                 settling.begin(batch)
-                chunk = _chunk(bound.reader, batch, settling.given)
+                chunk: Chunk | None = _chunk(bound.reader, batch, settling.given)
                 tried += len(batch)
-                error = commit_chunk(target, process_chunk(chunk, processor, target.attempts, step.name))
-                if error is not None:
-                    raise error
+                while chunk is not None:
+                    processed = process_chunk(chunk, processor, target.attempts, pace, step.name)
+                    error = commit_chunk(target, processed)
+                    if error is not None:
+                        raise error
+                    done = len(processed.chunk)
+                    chunk = chunk.part(done, len(chunk)) if done < len(chunk) else None
         return Replayed(step.name, settling.replayed, tried - settling.replayed)
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from batchwright.engine.announce import Announcer
 from batchwright.engine.record_failure import describe_error
-from batchwright.engine.restart import BEGIN_AGAIN, lap_in_targets, require_finished
-from batchwright.engine.run_step import RunContext, run_step
+from batchwright.engine.restart import BEGIN_AGAIN, lap_in_targets, require_finished, require_same_addresses
+from batchwright.engine.run_step import RunContext, check_adapters, run_step
 from batchwright.engine.stop import Stop
 from batchwright.job import BoundStep, Job, ordered_steps
 from batchwright.model.errors import AbandonedError, BatchwrightError, ConfirmationError, FencedError
@@ -62,8 +62,10 @@ def run_job(
             result = _already_complete(job, bound, _context(job, last, options, around, ownership), around)
             around.announcer.announce(JobFinished(last.id, result))
             return result, None
-        if last is not None and options.again and not options.confirmed:
-            _require_confirmation(bound, _context(job, last, options, around, ownership))
+        context = None if last is None else _context(job, last, options, around, ownership)
+        if context is not None and options.again and not options.confirmed:
+            _require_confirmation(bound, context)
+        _check_first_steps(job, bound, None if next_lap else context)
         steps = tuple(step.name for step in ordered_steps(job))
         least = _least_lap(job, bound, around, begins=options.again or last is not None) if next_lap else 1
         execution = ledger.begin_run(
@@ -84,6 +86,14 @@ def _opens_next_lap(job: Job, last: JobExecution | None, options: RunOptions) ->
             f"clean up what is left and {BEGIN_AGAIN}",
         )
     return last.status.complete and not job.identifiable
+
+
+def _check_first_steps(job: Job, bound: Mapping[str, BoundStep], context: RunContext | None) -> None:
+    """Find what stands in the way of the steps that wait for no other, before anything is recorded."""
+    for name, before in job.predecessors().items():
+        last = None if context is None else context.ledger.last_step(context.step_key(name))
+        if not before and not (last is not None and last.status.complete):
+            check_adapters(bound[name])
 
 
 def _least_lap(job: Job, bound: Mapping[str, BoundStep], around: Surroundings, *, begins: bool) -> int:
@@ -172,7 +182,7 @@ def _conclude(result: JobResult, context: RunContext, error: BaseException | Non
 
 
 def _break_off(job: Job, context: RunContext, around: Surroundings, ended: BaseException) -> None:
-    """Close a run that an error goes through. Who is fenced writes no status: the run is somebody else's to close."""
+    """Close a run that an error goes through. Who is fenced neither writes nor asks: the work is somebody else's."""
     interrupted = isinstance(ended, KeyboardInterrupt)
     text = "interrupted" if interrupted else describe_error(ended, job.secrets)
     status = Status.STOPPED if interrupted else Status.FAILED
@@ -180,7 +190,7 @@ def _break_off(job: Job, context: RunContext, around: Surroundings, ended: BaseE
     try:
         if not isinstance(ended, FencedError):
             context.ledger.move_run(context.run, status, text)
-        results = _recorded(job, context)
+            results = _recorded(job, context)
     except BatchwrightError as second:
         ended.add_note(f"and then: {second}")
     result = _result(job, context, results, around, status)
@@ -229,6 +239,9 @@ def _require_ownership(context: RunContext, first: BaseException | None) -> None
 def _completed(bound: BoundStep, context: RunContext) -> StepResult:
     """The result of a step that is complete already, by its target's word."""
     name, key = bound.step.name, context.step_key(bound.step.name)
+    last = context.ledger.last_step(key)
+    if last is not None:
+        require_same_addresses(bound, last)
     with closing(bound.writer.open(Scope(key, context.ledger, context.clock))) as sink:
         counts = require_finished(bound, key, sink).counts
     status = Status.COMPLETED_WITH_FAILURES if counts.failed else Status.COMPLETED
@@ -282,4 +295,15 @@ def _result(
         steps=tuple(results.values()),
         failures=Failures(lambda: around.failures(context.run), failed),
         ledger=context.ledger.address,
+        warnings=_warnings(job, context),
+    )
+
+
+def _warnings(job: Job, context: RunContext) -> tuple[str, ...]:
+    if context.max_failures is None:
+        return ()
+    return tuple(
+        f"max_failures does nothing for step '{step.name}': it has no skip= and stops at the first failure"
+        for step in job.steps
+        if step.skip is None
     )

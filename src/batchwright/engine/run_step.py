@@ -18,9 +18,9 @@ from typing import Any
 
 from batchwright.engine.announce import Announcer
 from batchwright.engine.attempt import Attempts
-from batchwright.engine.call_processor import processor_for
+from batchwright.engine.call_processor import Processor, processor_for
 from batchwright.engine.commit_chunk import OpenTarget, commit_chunk, finish_target
-from batchwright.engine.process_chunk import process_chunk
+from batchwright.engine.process_chunk import Pace, process_chunk
 from batchwright.engine.read_chunks import Chunk, read_chunks
 from batchwright.engine.record_failure import FailureRecorder, describe_error, note_place
 from batchwright.engine.restart import failures_behind, recall
@@ -127,9 +127,7 @@ def run_step(bound: BoundStep, context: RunContext) -> tuple[StepResult, BaseExc
     Raises what stands in the way before anything is read, and KeyboardInterrupt once the step is closed as STOPPED.
     """
     step = bound.step
-    for adapter in (bound.reader, bound.writer):
-        if isinstance(adapter, Checks):
-            adapter.check()
+    check_adapters(bound)
     scope = Scope(context.step_key(step.name), context.ledger, context.clock, step.checkpoint_seconds)
     with closing(bound.writer.open(scope)) as sink:
         checkpoint = recall(bound, scope.key, sink, context.ledger)
@@ -149,6 +147,13 @@ def run_step(bound: BoundStep, context: RunContext) -> tuple[StepResult, BaseExc
     if isinstance(error, StopRequestedError):
         return running.end(Status.STOPPED), None
     return _failed(running, error), error
+
+
+def check_adapters(bound: BoundStep) -> None:
+    """Raise SourceError or TargetError for what stands in a step's way. Writes nothing."""
+    for adapter in (bound.reader, bound.writer):
+        if isinstance(adapter, Checks):
+            adapter.check()
 
 
 def _begin(bound: BoundStep, context: RunContext, checkpoint: Checkpoint | None, sink: Sink[Any]) -> _Running:
@@ -188,18 +193,14 @@ def _run_chunks(running: _Running, target: OpenTarget, *, resumed: bool) -> Base
     """Read, process and commit until the input ends (None) or something ends the step (its error)."""
     step, stop, limit = running.bound.step, running.context.stop, running.context.limit
     after = running.checkpoint.position if resumed else None
+    pace = Pace(running.context.clock, stop)
     with processor_for(step.process) as processor, closing(_chunks(running, target, after)) as chunks:
         for read in chunks:
-            running.context.ownership.check()
             chunk = read
             if limit is not None and len(chunk) > limit:
                 chunk = chunk.part(0, chunk.cut_at(limit) or len(chunk))
-            processed = process_chunk(chunk, processor, target.attempts, step.name)
-            if processed.ended_by is not None and not isinstance(processed.ended_by, StopRequestedError):
-                _note(running, processed.ended_by, "processing", chunk.locate(len(processed.chunk)))
-            ended_by = commit_chunk(target, processed)
+            ended_by = _run_chunk(running, target, processor, pace, chunk)
             if ended_by is not None:
-                _note(running, ended_by, "writing", running.checkpoint.position)
                 return ended_by
             if limit is not None:
                 limit -= len(chunk)
@@ -208,6 +209,28 @@ def _run_chunks(running: _Running, target: OpenTarget, *, resumed: bool) -> Base
                 return StopRequestedError()
     _finish(running, target)
     return None
+
+
+def _run_chunk(
+    running: _Running, target: OpenTarget, processor: Processor, pace: Pace, chunk: Chunk
+) -> BaseException | None:
+    """Process and commit a chunk, in as many parts as its time asks for; the error that ends the step, or None."""
+    while True:
+        running.context.ownership.check()
+        processed = process_chunk(chunk, processor, target.attempts, pace, running.bound.step.name)
+        done = len(processed.chunk)
+        if processed.ended_by is not None and not isinstance(processed.ended_by, StopRequestedError):
+            verb = "reading" if done in chunk.bad else "processing"
+            _note(running, processed.ended_by, verb, chunk.locate(done))
+        ended_by = commit_chunk(target, processed)
+        if ended_by is not None:
+            _note(running, ended_by, "writing", running.checkpoint.position)
+            return ended_by
+        if done == len(chunk):
+            return None
+        if running.context.stop.requested is not None:
+            return StopRequestedError()
+        chunk = chunk.part(done, len(chunk))
 
 
 def _chunks(running: _Running, target: OpenTarget, after: Position | None) -> Generator[Chunk, None, None]:
@@ -278,5 +301,10 @@ def _fraction(bound: BoundStep, position: Position) -> float | None:
 
 
 def _peak_memory_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    """The most memory this process has held. On Linux `ru_maxrss` is inherited from the parent, VmHWM is not."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123 - not a path of the user's
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+    except (OSError, StopIteration, ValueError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

@@ -18,8 +18,8 @@ OTHER_MESSAGES = "(other messages)"
 
 _MESSAGE_LENGTH = 300
 
-# An opening quote stands at the start of a word: the apostrophe of "can't" is none.
-_QUOTED = re.compile(r"""(?<!\w)(['"`])(?:\\.|(?!\1).)*\1""", re.DOTALL)
+# An opening quote stands at the start of a word: the apostrophe of "can't" is none. The name of a class stays.
+_QUOTED = re.compile(r"""(?<!\w)(?<!<class )(?<!<enum )(['"`])(?:\\.|(?!\1).)*\1""", re.DOTALL)
 _HEXADECIMAL = re.compile(r"\b(?=[a-fA-F-]*\d)[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{4,})*\b")
 _NUMBER = re.compile(r"(?:(?<![^\s(\[=:])[-+])?\d+(?:[.,:/-]\d+)*")
 

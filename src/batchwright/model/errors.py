@@ -171,7 +171,10 @@ class ItemsFailed(Exception):  # noqa: N818 - an answer, not an error: the name 
 
         A writer that stopped early says how many outputs it `attempted`; those behind are not written.
         """
-        self.errors: dict[int, BaseException] = dict(errors)
+        self.errors: dict[int, BaseException] = {
+            index: error if isinstance(error, BaseException) else ValueError(str(error))
+            for index, error in errors.items()
+        }
         self.attempted = attempted
         super().__init__(f"{len(self.errors)} outputs failed")
 

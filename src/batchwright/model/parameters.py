@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from batchwright.model.codec import encode
@@ -40,7 +41,8 @@ def sort_parameters(function: Callable[..., Any], parameters: Mapping[str, Any])
         kept[name] = value
         known = signature.parameters.get(name)
         if not is_marked(hints.get(name), NonIdentifying) and not (known and _equal(known.default, value)):
-            identifying[name] = value
+            # A relative path means another file in another folder.
+            identifying[name] = value.absolute() if isinstance(value, Path) else value
     could = any(
         not is_marked(hints.get(name), Secret) and not is_marked(hints.get(name), NonIdentifying)
         for name in signature.parameters

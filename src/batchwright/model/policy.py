@@ -1,6 +1,7 @@
 """Retry and Skip: values that say which errors, how often, how long between, and how many at most."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,7 @@ class Retry:
             raise DeclarationError("Retry: attempts must be a whole number", f"got {self.attempts!r}")
         if self.attempts < 1:
             raise DeclarationError("Retry: attempts must be at least 1", f"got {self.attempts}", "")
-        if self.delay_seconds < 0 or self.max_delay_seconds < 0 or self.multiplier < 1:
+        if not (self.delay_seconds >= 0 and self.max_delay_seconds >= 0 and self.multiplier >= 1):
             raise DeclarationError(
                 "Retry: delays must not be negative and multiplier must be at least 1",
                 f"got delay_seconds={self.delay_seconds}, max_delay_seconds={self.max_delay_seconds}, "
@@ -66,11 +67,13 @@ class Skip:
     on: Errors = Exception
     limit: int | str | None = None
     payload: bool = True
-    redact: tuple[str, ...] = ()
+    redact: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         _check_errors("Skip", self.on)
+        names = (self.redact,) if isinstance(self.redact, str) else tuple(self.redact)
+        object.__setattr__(self, "redact", names)
         parse_limit(self.limit)
 
     def exceeded(self, failed: int, read: int, *, at_end: bool = False) -> bool:

@@ -42,10 +42,10 @@ def function_address(function: object) -> str:
 
 
 def _module_of(described: Any) -> str:
-    """A file has one name, whether it was started itself (`__main__`) or loaded by another."""
+    """A file has one name, whether it was started itself (`__main__`), loaded, or imported from its package."""
     module = str(getattr(described, "__module__", "?"))
     started = getattr(sys.modules.get(module), "__file__", None) if module == "__main__" else None
-    return PurePath(started).stem if started else module
+    return PurePath(started).stem if started else module.rpartition(".")[2]
 
 
 def _unwrapped(function: object) -> Any:

@@ -74,7 +74,9 @@ class TextEncoding:
             try:
                 texts.append(raw.decode(self.codec))
             except UnicodeDecodeError as error:
-                errors[index] = error
+                # Its traceback would hold these lines, and they the error, until the garbage collector comes.
+                errors[index] = error.with_traceback(None)
+                error.add_note(f"if the file is not {self.codec}, write encoding=…")
                 texts.append(raw.decode(self.codec, "replace"))
         return Lines(texts, errors, raws)
 

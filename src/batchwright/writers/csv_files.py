@@ -64,6 +64,7 @@ class CsvFile:
     encoding: str
     header: bool
     guarantee: Guarantee = field(default=Guarantee.EXACTLY_ONCE, init=False)
+    replaces_target: bool = field(default=True, init=False)
 
     @property
     def address(self) -> str:

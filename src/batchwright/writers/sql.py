@@ -27,6 +27,8 @@ from batchwright.writers.sql_tables import Table
 Row = Any
 """A dict, a dataclass, or (with `columns=`) a tuple."""
 
+_ANY_TRIGGER = "SELECT 1 FROM sqlite_master WHERE type = 'trigger' LIMIT 1"
+
 ROWS_A_STATEMENT = 200
 MAX_VARIABLES = 32_766
 
@@ -285,8 +287,9 @@ class SqlSink:
             return
         reach("K18")
         width, single, start = len(values) // len(indexes), self._statement(1), 0
-        # A single row's statement is undone by itself, but not what a trigger did before its RAISE(FAIL).
-        undoes = self._has_triggers(connection)
+        # A single row's statement is undone by itself, but not what a trigger did before its RAISE(FAIL); a trigger of
+        # any table, since a row may cascade.
+        undoes = connection.execute(_ANY_TRIGGER).fetchone() is not None
         rows = [values[first : first + width] for first in range(0, len(values), width)]
         while start < len(rows):
             waiting = iter(rows[start:])
@@ -301,11 +304,6 @@ class SqlSink:
                 connection.executemany(single, rows[start:blamed])
             errors[indexes[blamed]] = error
             start = blamed + 1
-
-    def _has_triggers(self, connection: sqlite3.Connection) -> bool:
-        name = self._writer.table.name if self._writer.table else ""
-        found = "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE LIMIT 1"
-        return connection.execute(found, (name,)).fetchone() is not None
 
     def _write_singly(
         self,

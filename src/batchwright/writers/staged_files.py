@@ -74,6 +74,7 @@ class StagedSink(Generic[Out_contra]):
     _failures: list[Failure]
     _prepared: Mapping[str, Any]
     _begun: bool
+    _broken: bool
     _phase: str
     _length: int
     _tail: bytes
@@ -116,12 +117,17 @@ class StagedSink(Generic[Out_contra]):
         """Append the chunk; make all commits durable if `checkpoint_seconds` have passed since that was done last."""
         self._begin()
         data = self._encoder.take()
-        if data:
-            self._append(data if self._length else self._encoder.head() + data)
-        self._failures.extend(failures)
-        self._volatile = checkpoint
-        if self._scope.clock.monotonic() - self._durable_at >= self._scope.checkpoint_seconds:
-            self.flush()
+        try:
+            if data:
+                self._append(data if self._length else self._encoder.head() + data)
+            self._failures.extend(failures)
+            self._volatile = checkpoint
+            if self._scope.clock.monotonic() - self._durable_at >= self._scope.checkpoint_seconds:
+                self.flush()
+        except BaseException:
+            # The caller takes this chunk for not committed: nothing of it may become durable any more.
+            self._broken = True
+            raise
 
     def rollback(self) -> None:
         """Forget the outputs since the last commit."""
@@ -129,7 +135,7 @@ class StagedSink(Generic[Out_contra]):
 
     def flush(self) -> None:
         """Make all commits so far durable."""
-        if self._volatile is not None:
+        if self._volatile is not None and not self._broken:
             self._stage.sync()
             reach("K14")
             self._save(self._volatile, self._state())
@@ -160,7 +166,7 @@ class StagedSink(Generic[Out_contra]):
     def close(self) -> None:
         """Make what is committed durable, undo what is not, let go of the stage."""
         self.rollback()
-        if self._phase == WRITING and not self._stage.poisoned:
+        if self._phase == WRITING and not self._broken and not self._stage.poisoned:
             # Whatever fails here loses nothing: what is not durable is done again by the next run.
             with contextlib.suppress(Exception):
                 self.flush()
@@ -173,6 +179,7 @@ class StagedSink(Generic[Out_contra]):
         self._failures = []
         self._prepared = {}
         self._begun = False
+        self._broken = False
         self._phase = WRITING
         self._length = 0
         self._tail = b""
@@ -235,6 +242,8 @@ class StagedSink(Generic[Out_contra]):
 
     def _begin(self) -> None:
         self._stage.refuse_if_poisoned()
+        if self._broken:
+            raise WriteError(f"{self._path} takes no more outputs", "an earlier chunk failed", "run it again")
         if self._phase != WRITING:
             raise WriteError(f"{self._path} takes no more outputs", f"it is {self._phase}", "begin anew with --again")
         if self._begun:

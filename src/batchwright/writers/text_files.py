@@ -36,6 +36,7 @@ class TextFile:
     path: str
     encoding: str
     guarantee: Guarantee = field(default=Guarantee.EXACTLY_ONCE, init=False)
+    replaces_target: bool = field(default=True, init=False)
 
     @property
     def address(self) -> str:

@@ -41,13 +41,13 @@ def ledger(tmp_path) -> Path:
 def test_a_missing_input(tmp_path, ledger, make):
     target = tmp_path / "out.csv"
     work = Step("load", read=make(tmp_path / "in.csv"), write=text_file(target))
-    refused(work, ledger, exit_code=2, says=r"step 'load' of job 'load' failed; .*in\.csv")
+    refused(work, ledger, exit_code=2, says=r"in\.csv")
     assert not target.exists()
 
 
 @pytest.mark.parametrize("make", [csv_rows, text_lines])
 def test_a_directory_instead_of_an_input(tmp_path, ledger, make):
-    refused(Step("load", read=make(tmp_path), write=len), ledger, exit_code=2, says="load.*failed; ")
+    refused(Step("load", read=make(tmp_path), write=len), ledger, exit_code=2, says="folder|directory")
 
 
 def test_an_input_in_another_encoding_is_reported_line_by_line(tmp_path, ledger):
@@ -229,11 +229,20 @@ def test_a_function_that_returns_nothing_to_iterate(ledger):
     assert isinstance(error.__cause__, SourceError)
 
 
-def test_what_was_refused_has_left_a_failed_run_in_the_ledger(tmp_path, ledger):
+def test_what_was_refused_before_it_began_has_left_no_run_in_the_ledger(tmp_path, ledger):
     refused(Step("load", read=text_lines(tmp_path / "in"), write=len), ledger, exit_code=2, says="in")
     (tmp_path / "in").write_text("a\n")
     result = run(Step("load", read=text_lines(tmp_path / "in"), write=len), ledger=ledger)
-    assert (result.run, result.lap, result.read) == (2, 1, 1)
+    assert (result.run, result.lap, result.read) == (1, 1, 1)
+
+
+def test_what_is_missing_for_a_later_step_fails_the_run_which_then_goes_on(tmp_path, ledger):
+    first = Step("first", read=[1], write=len)
+    second = Step("second", read=text_lines(tmp_path / "in"), write=len)
+    refused(Job("j", first, second), ledger, exit_code=2, says=r"step 'second' of job 'j' failed; .*in")
+    (tmp_path / "in").write_text("a\n")
+    result = run(Job("j", first, second), ledger=ledger)
+    assert (result.run, result.lap, [step.already_complete for step in result.steps]) == (2, 1, [True, False])
 
 
 def test_a_ledger_may_be_removed_and_the_target_still_knows_what_is_in_it(tmp_path, ledger):

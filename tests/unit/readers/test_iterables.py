@@ -51,7 +51,7 @@ def test_anything_else_is_iterated_again_and_passed_over(source):
 
 
 def test_a_function_is_named_and_a_collection_that_can_be_called_is_a_collection():
-    assert iterable_reader(numbers, 1).address == f"function:{numbers.__module__}.numbers"
+    assert iterable_reader(numbers, 1).address == "function:test_iterables.numbers"
     assert records(iterable_reader(Colour, 1)) == [Colour.RED, Colour.BLUE]
 
 
