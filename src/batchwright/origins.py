@@ -114,8 +114,9 @@ def _place_in(error: BaseException, path: Path) -> str:
 def _not_one(path: str, functions: Iterable[str], others: Sequence[str]) -> OriginError:
     found = list(functions)
     if found:
-        mend = f"say which: {path}:{found[0]}"
-        return OriginError(f"{path} holds {len(found)} job functions", f"found {', '.join(found)}", mend)
+        return OriginError(
+            f"{path} does not hold exactly one job function", f"found {', '.join(found)}", f"write {path}:function"
+        )
     if not others:
         return OriginError(f"{path} holds no function", "", "write one that returns a Job: def load() -> Job: …")
     mend = f"write {path}:{others[0]}, or annotate it -> Job"
@@ -123,8 +124,8 @@ def _not_one(path: str, functions: Iterable[str], others: Sequence[str]) -> Orig
 
 
 def _functions_of(module: ModuleType) -> list[str]:
-    members = vars(module).items()
-    return [name for name, found in members if inspect.isfunction(found) and found.__module__ == module.__name__]
+    own = (found for found in vars(module).values() if inspect.isfunction(found))
+    return [one.__name__ for one in own if one.__module__ == module.__name__ and one.__name__.isidentifier()]
 
 
 def _is_job_function(member: Any, module: ModuleType) -> bool:

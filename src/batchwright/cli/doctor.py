@@ -20,6 +20,9 @@ from batchwright.model.errors import BatchwrightError
 from batchwright.places import without_password
 
 OLDEST_SQLITE = (3, 35, 0)
+DEVELOPERS = "dev"
+"""The extra that only those who work on batchwright itself need."""
+
 SERIALIZED = 3
 """What `sqlite3.threadsafety` says of a library that any thread may use."""
 
@@ -80,10 +83,12 @@ def _sqlite() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
-    """The extras that the installed package declares, and whether all that each asks for is there."""
+    """The extras for users that the installed package declares, and whether all that each asks for is there."""
     metadata = importlib.metadata.metadata("batchwright")
     requirements = metadata.get_all("Requires-Dist") or []
     for extra in metadata.get_all("Provides-Extra") or []:
+        if extra == DEVELOPERS:
+            continue
         wanted = [text for text in requirements if re.search(rf"extra\s*==\s*['\"]{re.escape(extra)}['\"]", text)]
         missing = [name for name in map(_distribution, wanted) if not _is_installed(name)]
         yield Finding(f"extra {extra}", f"not installed: {', '.join(missing)}" if missing else "installed")

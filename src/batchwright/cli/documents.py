@@ -66,13 +66,16 @@ def counts_document(counts: Counts) -> dict[str, int]:
     }
 
 
-def execution_document(execution: JobExecution, steps: Sequence[StepExecution]) -> dict[str, Any]:
-    """A run as the ledger knows it."""
+def execution_document(
+    execution: JobExecution, steps: Sequence[StepExecution], replay_of: int | None = None
+) -> dict[str, Any]:
+    """A run as the ledger knows it; for a replay, `replay_of` is the run whose failures it took up."""
     return {
         "run": execution.id,
         "job": execution.job,
         "lap": execution.lap,
         "kind": execution.kind,
+        "replay_of": replay_of,
         "status": execution.status.value,
         "parameters": plain_parameters(execution.parameters),
         "started_at": execution.started_at.isoformat(),
@@ -102,12 +105,13 @@ def group_document(group: FailureGroup) -> dict[str, Any]:
 
 def plain_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters as JSON has them: dates in ISO form, paths as text."""
-    return {name: _plain(value) for name, value in parameters.items()}
+    return {name: plain_value(value) for name, value in parameters.items()}
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """The value as JSON has it: dates in ISO form, decimals, UUIDs and paths as text."""
     if isinstance(value, Enum):
-        return _plain(value.value)
+        return plain_value(value.value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, date | datetime | time):
@@ -115,8 +119,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else str(value)
+        return {str(key): plain_value(entry) for key, entry in value.items()}
+    return [plain_value(entry) for entry in value] if isinstance(value, list | tuple) else str(value)
 
 
 def _step_result(step: StepResult) -> dict[str, Any]:

@@ -33,8 +33,7 @@ def explain_command(chosen: ChosenJob, as_json: bool) -> None:
     for step in explanation.steps:
         _write_step(step)
     _write_warnings(explanation)
-    for note in explanation.notes:
-        write_line(f"note: {note}")
+    write_line(f"note: {'; '.join(explanation.notes)}")
     say(f"next: {printable(command('run', chosen.target, *option_texts(job.parameters)))}")
 
 

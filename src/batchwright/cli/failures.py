@@ -6,17 +6,20 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
-from batchwright.cli.documents import document, group_document
+from batchwright.cli.documents import document, group_document, plain_value
 from batchwright.cli.histories import OpenedHistory, opened_history
 from batchwright.cli.next_commands import command, failure_commands
 from batchwright.cli.shared_options import json_option, ledger_option, run_argument
 from batchwright.cli.streams import is_terminal, json_text, say, write_json, write_line
-from batchwright.cli.tables import write_table
+from batchwright.cli.tables import ERROR_WIDTH, NARROW, cut, short_place, terminal_width, write_table
+from batchwright.model.codec import decode
+from batchwright.model.errors import CodecError
 from batchwright.model.execution import FailureGroup, JobExecution
-from batchwright.model.failure import Failure, failure_document
+from batchwright.model.failure import Failure, PayloadKind, failure_document
 from batchwright.observers.plain_text import printable
 
 COLUMNS = (
@@ -35,6 +38,7 @@ COLUMNS = (
     "state",
     "payload_kind",
     "payload",
+    "value",
 )
 ROWS_A_TABLE = 1_000
 
@@ -65,9 +69,14 @@ def failures_command(
     as_json: bool,
     ledger: Path | str | None,
 ) -> None:
-    """Show what failed in a run, by default the latest: grouped by cause, or with --all or --format row by row."""
+    """Show what failed in a run, by default the latest that is no replay.
+
+    Grouped by cause, or with --all or --format row by row.
+    """
     with opened_history(ledger) as opened:
         execution = opened.execution(run)
+        if step is not None:
+            opened.require_step(execution, step)
         if form is not None or rows:
             failures = opened.history.failures(execution.id, step=step, open_only=open_only)
             _write_rows(form or ("json" if as_json else "table"), execution.id, failures)
@@ -92,25 +101,29 @@ def _groups(opened: OpenedHistory, execution: JobExecution, step: str | None, *,
 
 
 def _write_groups(opened: OpenedHistory, execution: JobExecution, groups: list[FailureGroup]) -> None:
-    write_table(
-        ("#count", "#open", "step", "phase", "error", "message", "first at", "example"),
-        [
-            (
-                f"{group.count:,}",
-                f"{group.open:,}",
-                group.step,
-                group.phase,
-                group.error_type,
-                group.message,
-                group.first_place,
-                group.example,
-            )
-            for group in groups
-        ],
-    )
+    columns = ("#count", "#open", "step", "phase", "error", "first at", "message", "example")
+    rows = [_group_row(group) for group in groups]
+    width = terminal_width()
+    if width is not None and width < NARROW:  # the example below its cause, instead of eight columns of single words
+        write_table(columns[:6], [row[:6] for row in rows], [row[-1] for row in rows])
+    else:
+        write_table(columns, rows)
     say(f"next: {command('failures', str(execution.id), '--all', ledger=opened.named)}")
     for text in failure_commands(execution.id, execution.status, sum(group.open for group in groups), opened.named)[1:]:
         say(f"next: {text}")
+
+
+def _group_row(group: FailureGroup) -> tuple[str, ...]:
+    return (
+        f"{group.count:,}",
+        f"{group.open:,}",
+        group.step,
+        group.phase,
+        group.error_type,
+        short_place(group.first_place),
+        cut(group.message, ERROR_WIDTH),
+        cut(group.example, ERROR_WIDTH),
+    )
 
 
 def _write_rows(form: str, run: int, failures: Iterator[Failure]) -> None:
@@ -127,18 +140,39 @@ def _write_table(run: int, failures: Iterator[Failure]) -> None:
         rows.append(
             (
                 failure.ordinal + 1,
-                failure.place,
+                short_place(failure.place),
                 failure.step,
                 failure.phase,
-                error,
+                cut(error, ERROR_WIDTH),
                 failure.state,
-                failure.payload or "",
+                _payload_text(failure),
             )
         )
         if len(rows) == ROWS_A_TABLE:
             _write_part(rows)
             rows = []
     _write_part(rows)
+
+
+def failure_row(run: int, failure: Failure) -> dict[str, Any]:
+    """A failure with the names of the failure file, and `value`: its payload decoded, null if it is no stored value."""
+    return {**failure_document(run, failure), "value": _value(failure)}
+
+
+def _value(failure: Failure) -> Any:
+    if failure.payload is None or failure.payload_kind is not PayloadKind.JSON:
+        return None
+    try:
+        return plain_value(decode(failure.payload))
+    except CodecError:  # of a newer version: the text is there all the same
+        return None
+
+
+def _payload_text(failure: Failure) -> str:
+    value = _value(failure)
+    if value is None:
+        return failure.payload or ""
+    return value if isinstance(value, str) else json_text(value)
 
 
 def _write_part(rows: list[tuple[object, ...]]) -> None:
@@ -153,13 +187,13 @@ def _write_json(run: int, failures: Iterator[Failure]) -> None:
     for failure in failures:
         if before:
             write_line(before + ",")
-        before = json_text(failure_document(run, failure))
+        before = json_text(failure_row(run, failure))
     write_line(before + "]}")
 
 
 def _write_json_lines(run: int, failures: Iterator[Failure]) -> None:
     for failure in failures:
-        write_line(json_text(failure_document(run, failure)))
+        write_line(json_text(failure_row(run, failure)))
 
 
 def _write_csv(run: int, failures: Iterator[Failure]) -> None:
@@ -169,7 +203,7 @@ def _write_csv(run: int, failures: Iterator[Failure]) -> None:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
     for failure in failures:
-        values = failure_document(run, failure).values()
+        values = {**failure_document(run, failure), "value": _payload_text(failure)}.values()
         writer.writerow(["" if value is None else neutralised(plain(value)) for value in values])
         write_line(buffer.getvalue().removesuffix("\n"))
         buffer.seek(0)

@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from batchwright.cli.spelling import did_you_mean
 from batchwright.model.errors import LedgerError
 from batchwright.model.execution import JobExecution
 from batchwright.ports import History
+
+RUNS_SEARCHED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +22,9 @@ class OpenedHistory:
     named: Path | str | None
 
     def execution(self, run: int | None) -> JobExecution:
-        """One run, or the latest. Raises LedgerError if it is not there."""
+        """One run, or the latest that is no replay. Raises LedgerError if it is not there."""
         if run is None:
-            latest = self.history.runs(limit=1)
-            if not latest:
-                raise LedgerError("there are no runs yet", f"in {self.history.address}")
-            return latest[0]
+            return self._latest()
         found = self.history.run(run)
         if found is None:
             newest = self.history.runs(limit=1)
@@ -33,6 +33,41 @@ class OpenedHistory:
                 f"there is no run {run} in {self.history.address}", known, "batchwright status lists them"
             )
         return found
+
+    def replayed_run(self, replay: JobExecution) -> int | None:
+        """The run whose failures a replay took up: the newest of its lap before it; None for what is no replay."""
+        if replay.kind != "replay":
+            return None
+        runs = self.history.runs(job=replay.job, limit=RUNS_SEARCHED)
+        same = (run.id for run in runs if run.kind == "run" and (run.key, run.lap) == (replay.key, replay.lap))
+        return next((run for run in same if run < replay.id), None)
+
+    def require_job(self, job: str) -> None:
+        """Raise LedgerError if no run is of this job, and name the jobs that there are."""
+        known = sorted({run.job for run in self.history.runs(limit=RUNS_SEARCHED)})
+        if known and job not in known:
+            raise LedgerError(
+                f"there is no run of a job '{job}' in {self.history.address}",
+                f"its jobs are {', '.join(known)}",
+                did_you_mean(job, known),
+            )
+
+    def require_step(self, execution: JobExecution, step: str) -> None:
+        """Raise LedgerError if the run has no such step, and name those it has."""
+        if execution.steps and step not in execution.steps:
+            raise LedgerError(
+                f"run {execution.id} of job '{execution.job}' has no step '{step}'",
+                f"its steps are {', '.join(execution.steps)}",
+                did_you_mean(step, execution.steps),
+            )
+
+    def _latest(self) -> JobExecution:
+        for limit in (1, 100, RUNS_SEARCHED):
+            found = self.history.runs(limit=limit)
+            latest = next((run for run in found if run.kind == "run"), None)
+            if latest is not None:
+                return latest
+        raise LedgerError("there are no runs yet", f"in {self.history.address}")
 
 
 @contextlib.contextmanager

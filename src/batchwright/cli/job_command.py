@@ -80,6 +80,7 @@ class JobCommand(click.Command):
             params=[*options, *own],
             callback=partial(_call, self.callback, target, function, options),
             help="\n\n".join(filter(None, (first_paragraph(function), inspect.cleandoc(self.help or "")))),
+            epilog=self.epilog,
             context_settings=self.context_settings,
         )
 

@@ -133,7 +133,7 @@ def _type_settings(where: str, kind: Any, *, flag: bool, secret: bool) -> dict[s
         raise DeclarationError(
             f"{where} cannot be an option",
             f"its annotation is {_shown(kind)}",
-            "use str, int, float, bool, date, datetime, Path, an Enum, Literal, Optional or list of these",
+            "use str, int, float, Decimal, bool, date, datetime, UUID, Path, an Enum, Literal, T | None or a list",
         )
     return {"type": SecretType(value_type) if secret else value_type, "multiple": repeated}
 

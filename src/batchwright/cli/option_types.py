@@ -5,11 +5,15 @@ The one rule: the message for a wrong value names what would be right; for a sec
 
 from collections.abc import Callable
 from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin
+from uuid import UUID
 
 import click
+
+from batchwright.cli.spelling import did_you_mean
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
@@ -29,13 +33,35 @@ def option_type(annotation: Any) -> ParamType | None:
 def _plain_types() -> dict[type, ParamType]:
     return {
         str: click.STRING,
-        int: click.INT,
-        float: click.FLOAT,
+        int: WholeNumber(),
+        float: _TextType("number", "1.5", float),
+        Decimal: _TextType("decimal number", "1.50", _finite_decimal),
+        UUID: _TextType("UUID", "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", UUID),
         bool: click.BOOL,
         date: _TextType("date", "YYYY-MM-DD", date.fromisoformat),
         datetime: _TextType("datetime", "YYYY-MM-DD[THH:MM[:SS]]", datetime.fromisoformat),
         Path: click.Path(path_type=Path),
     }
+
+
+class WholeNumber(ParamType):
+    """A whole number, not below `least` where that is given."""
+
+    name = "integer"
+
+    def __init__(self, least: int | None = None) -> None:
+        """Any whole number by default."""
+        self._least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number of this text."""
+        try:
+            number = int(value)
+        except (ValueError, TypeError):
+            self.fail(f"'{value}' is not a whole number", param, ctx)
+        if self._least is not None and number < self._least:
+            self.fail(f"{number} is too small; write {self._least} or more", param, ctx)
+        return number
 
 
 class SecretType(ParamType):
@@ -66,12 +92,20 @@ class _TextType(ParamType):
             return value
         try:
             return self._parse(value)
-        except ValueError as error:
-            self.fail(f"'{value}' is not a valid {self.name} ({error}); write {self._form}", param, ctx)
+        except (ValueError, InvalidOperation) as error:
+            why = "" if isinstance(error, InvalidOperation) else f" ({error})"
+            self.fail(f"'{value}' is not a valid {self.name}{why}; write {self._form}", param, ctx)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         del param, ctx
         return self._form
+
+
+def _finite_decimal(text: str) -> Decimal:
+    number = Decimal(text)
+    if not number.is_finite():
+        raise InvalidOperation
+    return number
 
 
 class ChoiceType(ParamType):
@@ -93,7 +127,8 @@ class ChoiceType(ParamType):
         return self._refuse(value, param, ctx)
 
     def _refuse(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:
-        self.fail(f"'{value}' is none of {', '.join(self._texts)}", param, ctx)
+        near = did_you_mean(value, self._texts)
+        self.fail(f"'{value}' is none of {', '.join(self._texts)}{near and f'; {near}'}", param, ctx)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """All that is accepted."""

@@ -4,7 +4,6 @@ The one rule: every way out of a command ends here, as a documented exit code an
 own bugs and `--debug` show a traceback.
 """
 
-import difflib
 import importlib
 import os
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 
 import click
 
+from batchwright.cli.spelling import did_you_mean
 from batchwright.cli.streams import is_about_stdout, prepare_streams, say, say_error, silence_stdout, without_secrets
 from batchwright.model.errors import BatchwrightError
 from batchwright.observers.plain_text import printable
@@ -70,8 +70,8 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            ctx.fail(f"there is no command '{args[0]}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+            near = did_you_mean(args[0], COMMANDS)
+            ctx.fail(f"there is no command '{args[0]}'" + (f"; {near}" if near else ""))
         return super().resolve_command(ctx, args)
 
 
@@ -127,7 +127,7 @@ class _Ending:
 
     def explain(self, error: BaseException) -> int:
         if self._debug and not isinstance(error, SystemExit | click.ClickException):
-            self._say_traceback(error)
+            self._say_traceback(error, with_text=not isinstance(error, BatchwrightError))
         match error:
             case click.ClickException():
                 self._say_error(_one_line(error))
@@ -161,8 +161,12 @@ class _Ending:
         )
         return OWN_BUG
 
-    def _say_traceback(self, error: BaseException) -> None:
-        text = without_secrets("".join(traceback.format_exception(error)), self._secrets)
+    def _say_traceback(self, error: BaseException, *, with_text: bool = True) -> None:
+        """`with_text=False` leaves out the error's own text and notes, where they are said anyway."""
+        text = "".join(traceback.format_exception(error))
+        if not with_text:
+            text = text.removesuffix("".join(traceback.format_exception_only(error)))
+        text = without_secrets(text, self._secrets)
         for line in text.splitlines():
             say(printable(line))
 

@@ -37,6 +37,8 @@ def replay_command(run: int, step: str | None, as_json: bool, ledger: Path | str
 
     with opened_history(ledger) as opened:
         execution, path = opened.execution(run), opened.path
+        if step is not None:
+            opened.require_step(execution, step)
     with user_output_on_stderr():
         result = replay(run, ledger=path, step=step, job=_rebuild(execution))
     code = STILL_OPEN if result.still_open or result.refused else 0
@@ -58,7 +60,7 @@ def _rebuild(execution: JobExecution) -> Job | None:
 
 def _document(result: "ReplayResult", exit_code: int) -> dict[str, object]:
     return document(
-        run=result.run,
+        run=result.run or None,
         replayed=result.replayed,
         still_open=result.still_open,
         steps=[{"name": step.step, "replayed": step.replayed, "still_open": step.still_open} for step in result.steps],
@@ -71,8 +73,8 @@ def _document(result: "ReplayResult", exit_code: int) -> dict[str, object]:
 def _say_result(result: "ReplayResult", execution: JobExecution, ledger: Path | str | None) -> None:
     for step in result.steps:
         say(f"{printable(step.step)}: {step.replayed:,} replayed, {step.still_open:,} still open")
-    if not result.steps:
-        say(f"run {execution.id} of {printable(execution.job)}: no open failures, nothing to replay")
+    if not (result.steps or result.refused):
+        say(f"nothing to replay in run {execution.id}")
     for refused in result.refused:
         say(f"not replayed: {printable(refused)}")
     if result.still_open:

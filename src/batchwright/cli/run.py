@@ -11,6 +11,7 @@ import click
 from batchwright.cli.documents import error_document, result_document
 from batchwright.cli.job_command import METAVAR, ChosenJob, JobCommand, user_output_on_stderr
 from batchwright.cli.next_commands import GOES_ON, command, failure_commands, option_texts
+from batchwright.cli.option_types import WholeNumber
 from batchwright.cli.shared_options import debug_option, json_option, ledger_option
 from batchwright.cli.signals import Signals, StoppedAtOnce, signals_stop
 from batchwright.cli.streams import say, say_error, silence_stdout, without_secrets, write_json
@@ -24,6 +25,12 @@ from batchwright.observers.plain_text import summary_lines
 from batchwright.observers.progress import Progress
 
 FAILED, WITH_FAILURES, STOPPED = 1, 3, 5
+
+EXIT_CODES = (
+    "Exit codes: 0 complete, or already complete; 1 failed; 2 wrong use or configuration, nothing was done; "
+    "3 completed with failures; 4 it runs elsewhere; 5 stopped, can be gone on with; 70 a bug in batchwright; "
+    "130 and 143 stopped by a signal."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +56,9 @@ def _check_max_failures(ctx: click.Context, parameter: click.Parameter, value: s
     return value
 
 
-@click.command("run", cls=JobCommand)
+@click.command("run", cls=JobCommand, epilog=EXIT_CODES)
 @click.argument("target", metavar=METAVAR)
-@click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="Stop after N items of each step; run again to go on."
-)
+@click.option("--limit", type=WholeNumber(1), metavar="N", help="Stop after N items of each step; run again to go on.")
 @click.option("--again", is_flag=True, help="Run a finished job again from the start.")
 @click.option("--yes", is_flag=True, help="Do not ask before rows are written a second time.")
 @click.option(
@@ -82,6 +87,7 @@ class _Run:
     def __init__(self, chosen: ChosenJob, options: RunOptions) -> None:
         self._chosen, self._options = chosen, options
         self._signals: Signals | None = None
+        self._pace: tuple[int, float] | None = None
 
     def go(self) -> int:
         job = self._chosen.build()
@@ -96,7 +102,7 @@ class _Run:
         code = self._exit_code(result, error)
         self._print(result_document(result, code), job)
         if not self._options.quiet:
-            say("\n".join(summary_lines(result)))
+            say("\n".join(summary_lines(result, self._pace)))
         commands = self._next_commands(job, result)
         if error is not None:
             for text in commands:
@@ -116,6 +122,7 @@ class _Run:
                 stack.enter_context(user_output_on_stderr())
             progress = stack.enter_context(Progress(moving=not (chosen.no_progress or chosen.quiet), summary=False))
             self._signals = stack.enter_context(signals_stop(stop, progress.show_notice))
+            stack.callback(self._note_pace, progress)
             try:
                 result = run(
                     job,
@@ -130,6 +137,9 @@ class _Run:
             except JobFailedError as failed:
                 return failed.result, failed
         return result, None
+
+    def _note_pace(self, progress: Progress) -> None:
+        self._pace = progress.pace
 
     def _exit_code(self, result: JobResult, error: JobFailedError | None) -> int:
         if error is not None:

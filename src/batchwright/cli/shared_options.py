@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
+from batchwright.cli.option_types import WholeNumber
 from batchwright.databases.postgres import is_postgres
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -39,4 +40,4 @@ def debug_option(command: Command) -> Command:
 
 def run_argument(*, required: bool) -> Callable[[Command], Command]:
     """`RUN`: a run's number, where it may be left out the latest."""
-    return click.argument("run", type=click.IntRange(min=1), required=required, metavar="RUN")
+    return click.argument("run", type=WholeNumber(1), required=required, metavar="RUN")

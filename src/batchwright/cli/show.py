@@ -10,7 +10,7 @@ from batchwright.cli.histories import opened_history
 from batchwright.cli.next_commands import after_execution
 from batchwright.cli.shared_options import json_option, ledger_option, run_argument
 from batchwright.cli.streams import say, write_json
-from batchwright.cli.tables import write_facts, write_heading, write_table
+from batchwright.cli.tables import ERROR_WIDTH, cut, short_place, write_facts, write_heading, write_table
 from batchwright.model.execution import FailureGroup, JobExecution, StepExecution
 from batchwright.observers.plain_text import balance, duration, printable, size
 
@@ -22,7 +22,10 @@ CAUSES_SHOWN = 10
 @json_option
 @ledger_option
 def show_command(run: int | None, as_json: bool, ledger: Path | str | None) -> None:
-    """Show everything about a run, by default the latest. Counts are those of its lap, over all attempts."""
+    """Show everything about a run, by default the latest that is no replay.
+
+    Counts are those of its lap, over all attempts.
+    """
     with opened_history(ledger) as opened:
         execution = opened.execution(run)
         steps = opened.history.steps(execution.id)
@@ -30,31 +33,31 @@ def show_command(run: int | None, as_json: bool, ledger: Path | str | None) -> N
         commands = after_execution(execution, sum(group.open for group in groups), opened.named)
         if as_json:
             causes = [group_document(group) for group in groups]
-            content = execution_document(execution, steps)
+            content = execution_document(execution, steps, opened.replayed_run(execution))
             write_json(document(**content, causes=causes, ledger=opened.history.address, next=commands))
             return
-        _write_run(execution, opened.history.address)
+        _write_run(execution, opened.history.address, opened.replayed_run(execution))
         for step in steps:
-            _write_step(step)
+            _write_step(step, [group for group in groups if group.step == step.key.step])
         _write_causes(groups)
         for command in commands:
             say(f"next: {printable(command)}")
 
 
-def _write_run(execution: JobExecution, ledger: str) -> None:
-    write_facts(_run_facts(execution, ledger))
+def _write_run(execution: JobExecution, ledger: str, replayed: int | None) -> None:
+    write_facts(_run_facts(execution, ledger, replayed))
     if execution.parameters:
         write_heading("parameters")
         write_facts(plain_parameters(execution.parameters).items(), indent="  ")
 
 
-def _run_facts(execution: JobExecution, ledger: str) -> list[tuple[str, object]]:
+def _run_facts(execution: JobExecution, ledger: str, replayed: int | None) -> list[tuple[str, object]]:
     facts: list[tuple[str, object]] = [
         ("run", execution.id),
         ("job", execution.job),
         ("status", execution.status.value),
         ("lap", execution.lap),
-        ("kind", execution.kind),
+        ("kind", execution.kind if replayed is None else f"replay of run {replayed}"),
         ("started", f"{execution.started_at:%Y-%m-%d %H:%M:%S} UTC"),
     ]
     if execution.ended_at is not None:
@@ -67,11 +70,11 @@ def _run_facts(execution: JobExecution, ledger: str) -> list[tuple[str, object]]
     return [*facts, ("error", execution.error)] if execution.error else facts
 
 
-def _write_step(step: StepExecution) -> None:
+def _write_step(step: StepExecution, groups: Sequence[FailureGroup]) -> None:
     write_heading(f"step {printable(step.key.step)}: {step.status.value}")
     counts = step.counts
     facts: list[tuple[str, object]] = [
-        ("counts", balance(counts)),
+        ("counts", f"{balance(counts)}{_became(groups)}"),
         ("outputs", f"{counts.outputs:,}, {counts.retried:,} retried, {counts.rollbacks:,} chunks rolled back"),
         ("time", f"{duration(step.seconds)} in run {step.run}"),
         ("peak memory", size(step.peak_memory_bytes)),
@@ -81,6 +84,13 @@ def _write_step(step: StepExecution) -> None:
     write_facts([*facts, ("error", step.error)] if step.error else facts, indent="  ")
 
 
+def _became(groups: Sequence[FailureGroup]) -> str:
+    """What became of the failures, once a replay has taken them up."""
+    still_open = sum(group.open for group in groups)
+    replayed = sum(group.count for group in groups) - still_open
+    return f" ({replayed:,} replayed, {still_open:,} open)" if replayed else ""
+
+
 def _write_causes(groups: Sequence[FailureGroup]) -> None:
     if not groups:
         return
@@ -88,7 +98,14 @@ def _write_causes(groups: Sequence[FailureGroup]) -> None:
     write_table(
         ("#count", "#open", "step", "phase", "error", "first at"),
         [
-            (f"{group.count:,}", f"{group.open:,}", group.step, group.phase, _cause(group), group.first_place)
+            (
+                f"{group.count:,}",
+                f"{group.open:,}",
+                group.step,
+                group.phase,
+                cut(_cause(group), ERROR_WIDTH),
+                short_place(group.first_place),
+            )
             for group in groups[:CAUSES_SHOWN]
         ],
     )

@@ -4,17 +4,28 @@ The one rule: a cell is plain text. Nothing in it is read as markup or sent to t
 """
 
 import io
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+from typing import Any
 
 from batchwright.cli.streams import is_terminal, wants_colour, write_line
 from batchwright.observers.plain_text import printable
 
+NARROW = 100
+"""On a terminal with fewer columns a table leaves out, or puts below its row, what is not needed to find the row."""
+
+ERROR_WIDTH = 120
+"""Characters of an error that a table shows; all of it is in the other forms."""
+
 _NEVER_FOLDED = 1_000_000
+_FUNCTION_PLACE = re.compile(r"function:(?:[^ ]*\.)?([^ .]+) item (\d+)")
 _STYLES = {
     "COMPLETED": "green",
     "COMPLETED_WITH_FAILURES": "yellow",
+    "COMPLETED*": "yellow",
     "STOPPED": "yellow",
     "FAILED": "red",
     "LOST": "red",
@@ -22,19 +33,41 @@ _STYLES = {
 }
 
 
-def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Rows under their columns, on standard output. A column whose name starts with `#` is flushed right."""
+def terminal_width() -> int | None:
+    """The columns of the terminal that standard output is, or None where it is none: there nothing is ever cut."""
+    return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
+
+
+def cut(text: str, width: int | None) -> str:
+    """The text, or as much of it as fits with an ellipsis behind it."""
+    return text if width is None or len(text) <= width else text[: max(width - 1, 0)] + "…"
+
+
+def short_place(place: object) -> str:
+    """Where an item is, in a table: of a function that gave it only the name, `rows item 614`."""
+    return _FUNCTION_PLACE.sub(r"\1 item \2", str(place))
+
+
+def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]], below: Sequence[str] | None = None) -> None:
+    """Rows under their columns, on standard output. A column whose name starts with `#` is flushed right.
+
+    With `below` a row is one line and has a text below it, unless that is empty.
+    """
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    folding: Any = {"overflow": "fold"} if below is None else {"overflow": "ellipsis", "no_wrap": True}
     for column in columns:
         right = column.startswith("#")
-        table.add_column(column.lstrip("#"), justify="right" if right else "left", overflow="fold")
+        table.add_column(column.lstrip("#"), justify="right" if right else "left", **folding)
     for row in rows:
         cells = [printable(cell) for cell in row]
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
-    _write(table)
+    for line, text in zip_longest(_rendered(table), ["", *(below or ())], fillvalue=""):
+        write_line(line)
+        if text:
+            write_line(cut(f"     {printable(text)}", terminal_width()))
 
 
 def write_facts(facts: Iterable[tuple[str, object]], indent: str = "") -> None:
@@ -51,11 +84,11 @@ def write_heading(text: str) -> None:
     write_line(f"\x1b[1m{text}\x1b[0m" if wants_colour(sys.stdout) else text)
 
 
-def _write(table: object) -> None:
+def _rendered(table: object) -> list[str]:
     from rich.console import Console
 
     colour = wants_colour(sys.stdout)
-    width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else _NEVER_FOLDED
+    width = terminal_width() or _NEVER_FOLDED
     buffer = io.StringIO()
     console = Console(
         file=buffer,
@@ -66,5 +99,4 @@ def _write(table: object) -> None:
         legacy_windows=False,
     )
     console.print(table)
-    for line in buffer.getvalue().splitlines():
-        write_line(line.rstrip())
+    return [line.rstrip() for line in buffer.getvalue().splitlines()]

@@ -160,7 +160,10 @@ class JobFailedError(BatchwrightError):
         step = next((step.name for step in result.steps if step.error), None)
         where = f"step '{step}' of job '{result.job}'" if step else f"job '{result.job}'"
         self.exit_code: int = getattr(error, "exit_code", 1)
-        super().__init__(f"{where} failed", result.error, f"mend it and run it again: run {result.run} goes on")
+        # The cause's own text may begin with its step and end with what to do: neither is said twice.
+        cause = result.error.removeprefix(f"step '{step}': ")
+        mend = "then run" if getattr(error, "mend", "") else "mend it and run"
+        super().__init__(f"{where} failed", cause, f"{mend} it again: run {result.run} goes on")
 
 
 class ItemsFailed(Exception):  # noqa: N818 - an answer, not an error: the name is part of the public contract

@@ -8,12 +8,12 @@ from batchwright.model.result import JobResult
 from batchwright.model.status import Status
 
 
-def summary_lines(result: JobResult) -> list[str]:
-    """How a run ended, in about six lines."""
+def summary_lines(result: JobResult, pace: tuple[int, float] | None = None) -> list[str]:
+    """How a run ended, in about six lines. `pace`, items and seconds, goes before what the result says of its rate."""
     if result.already_complete:
         return [f"{printable(result.job)}: already complete (run {result.run}), nothing to do", *_warnings(result)]
     counts = result.counts
-    rate = items_per_second(result.read_now, sum(step.seconds for step in result.steps))
+    rate = items_per_second(*(pace or (result.read_now, sum(step.seconds for step in result.steps))))
     lines = [
         f"{printable(result.job)}: {status_words(result.status)} (run {result.run}) in {duration(result.seconds)}",
         f"  {balance(counts)}",

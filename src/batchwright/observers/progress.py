@@ -6,7 +6,7 @@ The one rule: it never harms the run. A stream that is gone or full ends the dis
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO, cast
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PLAIN_LINE_SECONDS = 10.0
 RATE_SECONDS = 10.0
 LINES_SHOWN = 12
+BAR_WIDTH = 20
 
 
 class Progress:
@@ -80,6 +81,17 @@ class Progress:
         self._notice = text
         return self._live is not None
 
+    @property
+    def pace(self) -> tuple[int, float] | None:
+        """Items and seconds of a run that goes on, without the time in which its readers passed over what is done.
+
+        None where there was nothing to pass over: then the result knows better.
+        """
+        tracks = list(self._tracks.values())
+        if not any(track.goes_on for track in tracks):
+            return None
+        return sum(track.items for track in tracks), sum(track.seconds for track in tracks)
+
     def close(self) -> None:
         """Give the terminal back. May be called twice and from another thread."""
         self._closed = True
@@ -112,7 +124,7 @@ class Progress:
         words = f"{status_words(event.status)} in {duration(event.seconds)}, {balance(event.counts)}"
         track = self._tracks.get(event.step)
         if track is not None and self._is_live:
-            track.end = words
+            track.end = (f"{status_words(event.status)} in {duration(event.seconds)}", balance(event.counts))
             track.fraction = 1.0 if event.status.complete else track.fraction or 0.0
         else:
             self._say(f"{printable(event.step)}: {words}")
@@ -120,7 +132,7 @@ class Progress:
     def _show_end(self, result: JobResult) -> None:
         self.close()
         if self._summary:
-            for line in summary_lines(result):
+            for line in summary_lines(result, self.pace):
                 self._say(line)
 
     def _say(self, line: str) -> None:
@@ -135,53 +147,88 @@ class Progress:
 
         console = Console(file=cast("TextIO", self._stream), force_terminal=True, highlight=False, emoji=False)
         self._live = Live(
-            get_renderable=self._render,
+            get_renderable=lambda: self._render(console.width),
             console=console,
             refresh_per_second=4,
             redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
         )
         self._live.start()
 
-    def _render(self) -> "RenderableType":
+    def _render(self, width: int) -> "RenderableType":
         """Called four times a second on the display's own thread; reads only."""
         from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
         from rich.text import Text
 
         now, memory = self._monotonic(), self._memory.used()
-        table = Table.grid(padding=(0, 1))
-        for track in list(self._tracks.values())[-LINES_SHOWN:]:
-            bar = ProgressBar(
-                total=1.0,
-                completed=track.fraction or 0.0,
-                width=20,
-                pulse=track.fraction is None,
-                animation_time=now - track.began,
-                style="bright_black",
-                complete_style="cyan",
-                finished_style="green",
-            )
-            facts = Text(track.end or track.facts(now, memory), overflow="ellipsis", no_wrap=True)
-            table.add_row(Text(printable(track.name)), bar, facts)
-        return Group(table, Text(self._notice)) if self._notice else table
+        tracks = list(self._tracks.values())[-LINES_SHOWN:]
+        names = max(len(printable(track.name)) for track in tracks) if tracks else 0
+        shown: list[RenderableType] = []
+        for track in tracks:
+            shown.extend(_lines_of(track, names, width, track.facts(now, memory), now))
+        return Group(*shown, *([Text(self._notice)] if self._notice else []))
+
+
+def _lines_of(track: "_Track", names: int, width: int, facts: str, now: float) -> "Iterator[RenderableType]":
+    """One line; two at the end of a step where the balance would be cut: it is never lost."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    words = ", ".join(track.end) or facts
+    broken = bool(track.end) and names + BAR_WIDTH + len(words) + 2 > width
+    bar = ProgressBar(
+        total=1.0,
+        completed=track.fraction or 0.0,
+        width=BAR_WIDTH,
+        pulse=track.fraction is None,
+        animation_time=now - track.began,
+        style="bright_black",
+        complete_style="cyan",
+        finished_style="green",
+    )
+    line = Table.grid(padding=(0, 1))
+    line.add_column(min_width=min(names, width // 3))
+    line.add_row(
+        Text(printable(track.name)), bar, Text(track.end[0] if broken else words, overflow="ellipsis", no_wrap=True)
+    )
+    yield line
+    if broken:
+        yield Text(f"  {track.end[1]}")
 
 
 class _Track:
-    """How far one step is, and how fast."""
+    """How far one step is, and how fast. A step that goes on is measured from its first committed chunk on.
+
+    Before it some readers pass over what is done, which says nothing of what is to come.
+    """
 
     def __init__(self, name: str, counts: Counts, fraction: float | None, now: float) -> None:
         self.name, self.counts, self.fraction = name, counts, fraction
-        self.began, self.end = now, ""
-        self._first_fraction = fraction or 0.0
-        self._seen = deque([(now, counts.read)])
-        self._said_at, self._said_fraction = now, self._first_fraction
+        self.end: tuple[str, ...] = ()
+        self.goes_on = bool(counts.read)
+        self._passing_over = self.goes_on
+        self._said_at, self._said_fraction = now, fraction or 0.0
+        self._measure_from(counts, fraction, now)
 
     def advance(self, counts: Counts, fraction: float | None, now: float) -> None:
         self.counts, self.fraction = counts, fraction
+        if self._passing_over:
+            self._passing_over = False
+            self._measure_from(counts, fraction, now)
+            return
         self._seen.append((now, counts.read))
         while len(self._seen) > 2 and self._seen[1][0] <= now - RATE_SECONDS:  # noqa: PLR2004 - two make a rate
             self._seen.popleft()
+
+    @property
+    def items(self) -> int:
+        """Items since the place that is measured from."""
+        return self.counts.read - self._first_read
+
+    @property
+    def seconds(self) -> float:
+        """From there to the last chunk."""
+        return self._seen[-1][0] - self.began
 
     def plain_line_is_due(self, now: float) -> bool:
         """Every ten seconds, or at ten per cent more, but not more than once a second."""
@@ -192,9 +239,17 @@ class _Track:
         self._said_at, self._said_fraction = now, self.fraction or 0.0
         return True
 
+    def _measure_from(self, counts: Counts, fraction: float | None, now: float) -> None:
+        self.began, self._first_read = now, counts.read
+        self._first_fraction = fraction or 0.0
+        self._seen = deque([(now, counts.read)])
+
     def facts(self, now: float, memory: int) -> str:
         counts = self.counts
-        parts = [f"{counts.read:,} read", f"{self._rate(now):,.0f}/s"]
+        if self._passing_over:
+            return f"goes on after item {counts.read:,}"
+        rate = self._rate(now)
+        parts = [f"{counts.read:,} read", *([f"{rate:,.0f}/s"] if rate or not self.goes_on else [])]
         if self.fraction is not None:
             parts.insert(0, f"{self.fraction:.0%}")
             left = self._seconds_left(now)

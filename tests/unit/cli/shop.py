@@ -16,9 +16,11 @@ JOBS = '''
 import os
 import sys
 from datetime import date
+from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 from batchwright import Job, Secret, Skip, Step
 from batchwright.writers import insert, upsert
 
@@ -79,6 +81,29 @@ def killed() -> Job:
     rows = [{"id": number} for number in range(10)]
     target = insert(f"sqlite:///{HERE}/shop.db", "killed")
     return Job("killed", Step("load", read=rows, process=die, write=target, chunk_size=5))
+
+
+def priced(rate: Decimal, key: UUID) -> Job:
+    def fail(row):
+        if not (HERE / "mended").exists():
+            raise ValueError("not yet")
+        return row
+    rows = [{"id": 0, "rate": str(rate), "key": str(key)}]
+    assert (type(rate), type(key)) == (Decimal, UUID)
+    target = upsert(f"sqlite:///{HERE}/shop.db", "priced", key="id")
+    return Job("priced", Step("load", read=rows, process=fail, write=target, skip=Skip(on=ValueError)))
+
+
+def generated() -> Job:
+    """Items of a function, one of them with an error of many words."""
+    def made():
+        yield from range(4)
+    def check_number(number):
+        if number == 2:
+            raise ValueError(f"no {number} " + "or so " * 50)
+        return number
+    step = Step("load", read=made, process=check_number, write=lambda numbers: None, skip=Skip(on=ValueError))
+    return Job("generated", step)
 
 
 def taken(limit: int = 1) -> Job:

@@ -2,9 +2,11 @@
 
 import inspect
 from datetime import date, datetime
+from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
+from uuid import UUID
 
 import click
 import pytest
@@ -59,6 +61,9 @@ def of(annotation: Any, default: Any = ...):
         (int | None, ["--x", "3"], 3),
         (Optional[date], ["--x", "2026-11-22"], date(2026, 11, 22)),  # noqa: UP045 - as users write it
         (list[int], ["--x", "1", "--x", "2"], [1, 2]),
+        (Decimal, ["--x", "1.50"], Decimal("1.50")),
+        (list[Decimal], ["--x", "1", "--x", "2.5"], [Decimal(1), Decimal("2.5")]),
+        (UUID, ["--x", "3f2a9b1c-0000-4000-8000-00000000ab12"], UUID("3f2a9b1c-0000-4000-8000-00000000ab12")),
         (list[Shade], ["--x", "l"], [Shade.LIGHT]),
         (list[str] | None, ["--x", "a"], ["a"]),
         (Annotated[int, NonIdentifying, "how many"], ["--x", "3"], 3),
@@ -87,10 +92,15 @@ def test_a_parameter_without_default_is_required(annotation):
 @pytest.mark.parametrize(
     ("annotation", "given", "told"),
     [
-        (int, "many", "'many' is not a valid integer"),
+        (int, "many", "'many' is not a whole number"),
         (date, "2026-02-30", "'2026-02-30' is not a valid date"),
         (Shade, "pink", "'pink' is none of d, l"),
         (Literal["a", "b"], "c", "'c' is none of a, b"),
+        (Literal["north", "base"], "bsae", "'bsae' is none of north, base; did you mean 'base'?"),
+        (float, "much", "'much' is not a valid number"),
+        (Decimal, "much", "'much' is not a valid decimal number; write 1.50"),
+        (Decimal, "NaN", "'NaN' is not a valid decimal number"),
+        (UUID, "12", "'12' is not a valid UUID"),
     ],
 )
 def test_a_wrong_value_is_a_usage_error(annotation, given, told):

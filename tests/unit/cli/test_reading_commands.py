@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -72,6 +74,54 @@ def test_show_as_json_names_causes_and_next_commands(after_a_run):
     assert [(cause["count"], cause["error_type"]) for cause in found["causes"]] == [(2, "ValueError")]
 
 
+@pytest.fixture
+def after_a_replay(after_a_run):
+    after_a_run.mend()
+    after_a_run.call("replay", "1")
+    return after_a_run
+
+
+def test_a_replay_does_not_take_the_place_of_the_run_it_belongs_to(after_a_replay):
+    shown = after_a_replay.call("show")
+    assert shown.out.startswith("run      1\n")
+    assert "failed 2 (2 replayed, 0 open)" in shown.out
+    assert after_a_replay.call("failures", "--json").document["run"] == 1
+    assert "kind     replay of run 1\n" in after_a_replay.call("show", "2").out
+
+
+def test_status_marks_a_replay_with_the_run_it_belongs_to(after_a_replay):
+    _, replay, run = after_a_replay.call("status").out.splitlines()
+    assert replay.startswith("  2  sales (replay of run 1)  ")
+    assert run.startswith("  1  sales  ")
+    found = after_a_replay.call("status", "--json").document["runs"]
+    assert [(entry["kind"], entry["replay_of"]) for entry in found] == [("replay", 1), ("run", None)]
+
+
+def test_a_replay_is_taken_for_that_of_its_own_work(after_a_replay):
+    after_a_replay.call("run", "jobs.py:sales", "--day", "2026-11-23")
+    runs = after_a_replay.call("status", "--json").document["runs"]
+    assert [entry["replay_of"] for entry in runs] == [None, 1, None]
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("status", "--job", "slaes"), "there is no run of a job 'slaes'"),
+        (("status", "--job", "slaes", "--json"), "its jobs are sales; did you mean 'sales'?"),
+        (("failures", "1", "--step", "laod"), "no step 'laod'; its steps are load; did you mean 'load'?"),
+        (("failures", "--step", "zzz", "--format", "csv"), "its steps are load"),
+        (("replay", "1", "--step", "laod"), "did you mean 'load'?"),
+        (("show", "abc"), "'abc' is not a whole number"),
+        (("status", "--limit", "abc"), "'abc' is not a whole number"),
+    ],
+)
+def test_a_name_that_is_not_there_is_wrong_use_and_names_those_that_are(after_a_run, command, told):
+    ended = after_a_run.call(*command)
+    assert (ended.code, ended.out) == (2, "")
+    (line,) = ended.err.splitlines()
+    assert told in line
+
+
 def test_failures_are_grouped_by_cause_first(after_a_run):
     ended = after_a_run.call("failures", "1")
     assert ended.code == 0
@@ -85,8 +135,10 @@ def test_failures_are_grouped_by_cause_first(after_a_run):
 def test_failures_row_by_row_in_each_form(after_a_run):
     table = after_a_run.call("failures", "--all").out.splitlines()
     assert [line.split()[0] for line in table] == ["item", "8", "18"]
+    assert table[1].endswith('  open   {"id": 7, "mood": "MILD"}')
     lines = after_a_run.call("failures", "--format", "jsonl").out.splitlines()
     assert [json.loads(line)["ordinal"] for line in lines] == [7, 17]
+    assert json.loads(lines[0])["value"] == {"id": 7, "mood": "MILD"}
     assert json.loads(lines[0])["error"] == "=row 7 [red]\x1b[31m is wrong"
     document = after_a_run.call("failures", "--format", "json").document
     assert [failure["ordinal"] for failure in document["failures"]] == [7, 17]
@@ -95,11 +147,10 @@ def test_failures_row_by_row_in_each_form(after_a_run):
     first, second = csv.DictReader(io.StringIO(text))
     assert (first["ordinal"], second["ordinal"]) == ("7", "17")
     assert first["error"].startswith("'=row 7"), "a spreadsheet must not run it"
-    assert json.loads(first["payload"])["value"]["id"] == 7
+    assert json.loads(first["payload"])["value"]["id"] == json.loads(first["value"])["id"] == 7
 
 
 def test_failures_can_be_narrowed(after_a_run):
-    assert after_a_run.call("failures", "--step", "other").out == "run 1 of sales: no such failures\n"
     assert after_a_run.call("failures", "--step", "load", "--json").document["causes"][0]["count"] == 2
     after_a_run.mend()
     after_a_run.call("replay", "1")
@@ -127,7 +178,7 @@ def test_replay_after_the_cause_is_mended_closes_them(after_a_run):
     assert (found["replayed"], found["still_open"], found["exit_code"]) == (2, 0, 0)
     ended = after_a_run.call("replay", "1")
     assert ended.code == 0
-    assert "no open failures, nothing to replay" in ended.err
+    assert "nothing to replay in run 1" in ended.err.splitlines()
     assert after_a_run.call("show", "1").err == ""
 
 
@@ -136,6 +187,26 @@ def test_replay_builds_the_job_with_the_enum_members_it_had(shop):
     shop.mend()
     ended = shop.call("replay", "1")
     assert (ended.code, "2 replayed" in ended.err) == (0, True)
+
+
+def test_replay_builds_the_job_with_the_decimals_and_ids_it_had(shop):
+    known = "3f2a9b1c-0000-4000-8000-00000000ab12"
+    assert shop.call("run", "jobs.py:priced", "--rate", "1.50", "--key", known).code == 3
+    shop.mend()
+    assert shop.call("replay", "1").code == 0
+    with closing(sqlite3.connect(shop.folder / "shop.db")) as database:
+        assert database.execute("SELECT * FROM priced").fetchall() == [(0, "1.50", known)]
+    assert shop.call("status", "--json").document["runs"][1]["parameters"] == {"rate": "1.50", "key": known}
+
+
+def test_items_of_a_function_are_placed_by_its_name_alone(shop):
+    shop.call("run", "jobs.py:generated")
+    assert "  made item 3  " in shop.call("failures", "--all").out
+    assert "  made item 3" in shop.call("show").out
+    row = shop.call("failures", "--all").out.splitlines()[1]
+    assert "ValueError: no 2 " in row
+    assert "…" in row
+    assert len(json.loads(shop.call("failures", "--format", "jsonl").out)["error"]) > 200
 
 
 def test_explain_says_what_a_job_does_and_touches_nothing(shop):
@@ -150,6 +221,7 @@ def test_explain_says_what_a_job_does_and_touches_nothing(shop):
         'mend: add one: skip=Skip(on=ValueError, limit="1%")',
     ):
         assert fact in facts
+    assert [line[:5] for line in ended.out.splitlines()].count("note:") == 1
     assert ended.err.splitlines()[-1] == "next: batchwright run jobs.py:sales --day 2026-11-22 --n 5"
     assert sorted(path.name for path in shop.folder.iterdir() if path.name != "__pycache__") == ["jobs.py"]
 
@@ -165,6 +237,7 @@ def test_doctor_before_the_first_run_and_after(shop):
     ended = shop.call("doctor")
     assert ended.code == 0
     assert "ledger exists" in ended.out
+    assert "extra dev" not in ended.out
     shop.call("run", "jobs.py:again")
     found = shop.call("doctor", "--json").document
     assert found["healthy"] is True

@@ -87,6 +87,7 @@ def test_a_failing_step_is_exit_code_1_with_one_line_and_no_traceback(shop):
     error, following = ended.err.splitlines()[-2:]
     assert error.startswith(r"error: step 'load' of job 'sales' failed; ValueError: =row 7 [red]\x1b[31m is wrong")
     assert following == "next: batchwright run jobs.py:sales --day 2026-11-22 --mood s"
+    assert error.endswith("; mend it and run it again: run 1 goes on")
     assert len(rows(shop, "sales")) == 7
     shop.mend()
     ended = shop.call(*SALES, "--mood", "s")
@@ -100,6 +101,8 @@ def test_debug_shows_the_users_error(shop):
     assert ended.code == 1
     assert "Traceback" in ended.err
     assert "in check" in ended.err
+    assert ended.err.count("step 'load' of job 'sales' failed") == 1
+    assert ended.err.count("next: ") == 1
     assert "\x1b[31m" not in ended.err
 
 
@@ -123,6 +126,8 @@ def test_more_failures_than_the_limit_given_fail_the_run(shop):
     assert ended.code == 1
     assert "more items failed than the limit allows" in ended.err
     assert "the limit is 1" in ended.err
+    assert ended.err.count("step 'load'") == 1, "a step that failed is named once"
+    assert "with --max-failures; then run it again" in ended.err
 
 
 def test_a_second_time_through_an_insert_needs_a_yes(shop):
@@ -181,10 +186,14 @@ def test_a_secret_comes_from_the_environment_and_is_never_shown(shop, monkeypatc
         (("run", "job.py:sales"), "did you mean jobs.py?"),
         (("run", "jobs.py:sale"), "did you mean jobs.py:sales?"),
         (("run", "jobs.py"), "write jobs.py:function"),
+        (("run", "jobs.py:untpyed"), "did you mean jobs.py:untyped?"),
+        ((*SALES, "--modo", "s"), "'--mood'"),
+        ((*SALES, "--limit", "abc"), "'abc' is not a whole number"),
+        ((*SALES, "--n", "abc"), "'abc' is not a whole number"),
         (("run", "jobs.py:sales"), "Missing option '--day'; see batchwright run jobs.py:sales --help"),
         (("run", "--day", "2026-11-22", "jobs.py:sales"), "--day stands before the job"),
         ((*SALES, "--mood", "wild"), "'wild' is none of s, m"),
-        ((*SALES, "--limit", "0"), "0 is not in the range"),
+        ((*SALES, "--limit", "0"), "0 is too small; write 1 or more"),
         ((*SALES, "--max-failures", "lots"), 'write 50 or "0.1%"'),
         ((*SALES, "--quite"), "--quiet"),
         ((*SALES, "extra"), "unexpected extra argument"),
@@ -224,6 +233,40 @@ def test_a_file_with_one_job_needs_no_function(shop):
     ended = shop.call("run", "single.py", "--n", "4", "--json")
     assert ended.code == 0
     assert ended.document["counts"]["written"] == 4
+
+
+def test_a_file_without_an_annotated_function_names_those_it_has(shop):
+    (shop.folder / "plain.py").write_text(
+        "from batchwright import Job, Step\ndef base(n=3):\n    return Job('b', Step('load', read=[n], write=print))\n"
+    )
+    assert shop.call("run", "plain.py").err == (
+        "error: no function of plain.py is annotated -> Job; its functions are base; "
+        "write plain.py:base, or annotate it -> Job\n"
+    )
+    assert "its functions are base; did you mean plain.py:base?" in shop.call("run", "plain.py:bsae").err
+    (shop.folder / "values.py").write_text("nothing = 1\n")
+    assert "values.py holds no function" in shop.call("run", "values.py").err
+
+
+def test_a_file_that_is_no_python_is_placed_once(shop):
+    (shop.folder / "jobs.py").write_text("x = 1\ndef (")
+    assert shop.call("run", "jobs.py").err == (
+        "error: jobs.py cannot be loaded; SyntaxError: invalid syntax (line 2); mend it\n"
+    )
+
+
+def test_warnings_are_in_the_summary_and_in_the_document(shop):
+    (shop.folder / ".batchwright" / "failures-1.jsonl").mkdir(parents=True)
+    ended = shop.call(*SALES, "--json")
+    assert ended.code == 3
+    assert "  warning: the failure file could not be written; " in ended.err
+    (warning,) = ended.document["warnings"]
+    assert warning.startswith("the failure file could not be written; ")
+
+
+def test_help_names_the_exit_codes(shop):
+    for arguments in (("run", "--help"), ("run", "jobs.py:sales", "--help")):
+        assert "Exit codes: 0 complete, or already complete; 1 failed; 2" in " ".join(shop.call(*arguments).out.split())
 
 
 def test_help_shows_the_jobs_options_and_those_of_the_command(shop):

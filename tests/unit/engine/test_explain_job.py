@@ -151,6 +151,21 @@ def test_a_common_failure_pattern_is_warned_of_with_its_mend(change, what):
     assert warning.mend
 
 
+@pytest.mark.parametrize(
+    ("change", "warned"),
+    [
+        ({}, False),
+        ({"process": clean}, True),
+        ({"read": Untouchable()}, True),
+        ({"write": Table()}, True),
+    ],
+)
+def test_a_step_that_only_copies_a_query_into_a_file_needs_no_skip(change, warned):
+    settings = {"read": Untouchable("sqlite:////in/shop.db query 1a2b by id"), "write": Table(address="csv:/out.csv")}
+    found = warnings(**settings | {"skip": None} | change)
+    assert found == (["the first item that fails stops the step"] if warned else [])
+
+
 def test_a_chunk_of_the_largest_sensible_size_is_not_warned_of():
     assert warnings(chunk_size=100_000) == []
 

@@ -38,6 +38,12 @@ def test_messages_that_differ_in_words_are_two_causes(one, other):
     assert general_message(one) != general_message(other)
 
 
+def test_the_name_of_a_class_stays_in_the_message():
+    message = "[<class 'decimal.ConversionSyntax'>]"
+    assert general_message(message) == message
+    assert general_message("<enum 'Shade'> has no 'pink'") == "<enum 'Shade'> has no '…'"
+
+
 def test_a_long_message_with_many_open_quotes_takes_no_time():
     assert len(general_message(" '" * 1_000_000)) <= 300
 

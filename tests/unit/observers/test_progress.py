@@ -81,10 +81,66 @@ def test_the_rate_is_that_of_the_last_ten_seconds():
 def test_the_time_left_of_a_run_that_goes_on_counts_from_where_it_began():
     clock = Ticking()
     stream, progress = plain(clock)
-    progress(step_started(read=800, fraction=0.8))
+    progress(step_started(read=700, fraction=0.7))
+    clock.time += 60
+    progress(committed(800, 0.8))
     clock.time += 10
     progress(committed(900, 0.9))
-    assert lines(stream) == ["load goes on after item 800", "load: 90%, 900 read, 10/s, 10.0 s left"]
+    assert lines(stream) == [
+        "load goes on after item 700",
+        "load: 80%, 800 read",
+        "load: 90%, 900 read, 10/s, 10.0 s left",
+    ]
+
+
+def test_the_pace_leaves_out_the_time_in_which_a_reader_passes_over_what_is_done():
+    clock = Ticking()
+    stream, progress = plain(clock)
+    progress(step_started(read=40, fraction=None))
+    clock.time += 60
+    progress(committed(50))
+    clock.time += 5
+    progress(committed(100))
+    progress(step_finished())
+    progress(finished())
+    assert progress.pace == (50, 5.0)
+    assert "  10 items/s" in stream.getvalue()
+
+
+def test_a_run_from_the_start_has_the_pace_of_its_result():
+    clock = Ticking()
+    _, progress = plain(clock)
+    progress(step_started())
+    clock.time += 5
+    progress(committed(100))
+    assert progress.pace is None
+
+
+def live(monkeypatch, columns: int, *events) -> str:
+    """What a terminal of this width shows last."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = Terminal()
+    with Progress(stream, summary=False) as progress:
+        for event in events:
+            progress(event)
+    return re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
+
+
+def test_a_live_display_that_goes_on_says_so_until_the_first_chunk(monkeypatch):
+    assert "goes on after item 18,000" in live(monkeypatch, 80, step_started(18_000)).split("━")[-1]
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (80, "completed in 2.0 s\n  read 100 = written 100 + filtered 0 + failed 0\n"),
+        (150, "completed in 2.0 s, read 100 = written 100 + filtered 0 + failed 0\n"),
+    ],
+)
+def test_the_balance_at_the_end_is_never_cut(monkeypatch, columns, shown):
+    text = live(monkeypatch, columns, step_started(), committed(100, 1.0), step_finished())
+    assert shown in "".join(f"{line.rstrip()}\n" for line in text.split("━")[-1].splitlines())
 
 
 def test_the_end_is_the_step_and_a_summary_unless_somebody_else_gives_it():
