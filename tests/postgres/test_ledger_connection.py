@@ -11,7 +11,7 @@ from tests.postgres.server import Fresh
 from batchwright.databases import postgres as databases
 from batchwright.ledgers import postgres
 from batchwright.ledgers.postgres import PostgresLedger
-from batchwright.ledgers.postgres_lease import LeaseTimes
+from batchwright.ledgers.postgres_lease import LeaseTimes, boot_seconds
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import ConfigurationError, FencedError, LedgerError, WriteError
@@ -129,14 +129,13 @@ def test_a_commit_in_doubt_of_an_owner_who_was_replaced_meanwhile_is_refused(
             ledger.save_checkpoint(step_key(), Checkpoint(Position(9)), [])
 
 
-def test_a_server_that_stays_away_is_given_up_when_the_lease_is_over(fresh, monkeypatch):
-    times = LeaseTimes(heartbeat_seconds=0.1, ttl_seconds=0.6, margin_seconds=0.3)
+@pytest.mark.parametrize("heartbeats", [0.05, 10])
+def test_a_server_that_stays_away_is_given_up_after_a_while_whether_heartbeats_get_through_or_not(fresh, heartbeats):
+    times = LeaseTimes(heartbeat_seconds=heartbeats, ttl_seconds=0.2 + 2 * heartbeats, margin_seconds=0.1)
     with contextlib.closing(PostgresLedger(fresh.url, times=times)) as ledger, ledger.own(KEY) as lease:
+        lease.trusted_until = min(lease.trusted_until, boot_seconds() + 0.3)
         ledger._session.close()
-        unreachable = fresh.url.replace(f":{fresh.server.port}/", ":1/")
-        database = databases.database_of(unreachable)
-        ledger._session.database = database
-        lease.trusted_until = 0
+        ledger._session.database = databases.database_of(fresh.url.replace(f":{fresh.server.port}/", ":1/"))
         with pytest.raises(WriteError, match="cannot be reached"):
             ledger.save_checkpoint(step_key(), Checkpoint(Position(9)), [])
         ledger._session.database = databases.database_of(fresh.url)

@@ -204,12 +204,13 @@ class PostgresLedger:
         return self._session.schema
 
     def _read(self, work: Callable[["Connection"], Result]) -> Result:
-        deadline = self._clock() + self._times.trust_seconds
-        return self._session.patiently(lambda connection, _: work(connection), until=lambda: self._clock() >= deadline)
+        return self._session.patiently(lambda connection, _: work(connection), until=self._patience())
 
     def _write(self, key: InstanceKey, work: Callable[["Connection", int], Result]) -> Result:
         """Work in a transaction that holds the lease of an owned instance; after trouble again, while it is trusted."""
-        lease = self._leases.get(key)
+        lease, over = self._leases.get(key), self._patience()
+        if lease is not None:
+            lease.check()
 
         def fenced(connection: "Connection", doubts: int) -> Result:
             with transaction(connection):
@@ -218,7 +219,12 @@ class PostgresLedger:
                 return work(connection, doubts)
 
         # Without a lease nobody can wait for a commit in doubt: it is reported.
-        return self._session.patiently(fenced, until=lambda: lease is None or lease.lapsed())
+        return self._session.patiently(fenced, until=lambda: lease is None or lease.lapsed() or over())
+
+    def _patience(self) -> Callable[[], bool]:
+        # Heartbeats have a connection of their own: they may get through for ever where the work does not.
+        deadline = self._clock() + self._times.trust_seconds
+        return lambda: self._clock() >= deadline
 
     def _instance_of(self, run: int, wanted: Status) -> InstanceKey:
         found = self._read(lambda connection: executions.find_run(connection, self._schema, run))

@@ -174,7 +174,8 @@ def hold(
         # A forked child must not give back what is its parent's.
         if os.getpid() == pid:
             heart.stop()
-            _release(session, lease)
+            if not lease.fenced:
+                _release(session, lease)
 
 
 class Heart:
