@@ -101,11 +101,11 @@ def _groups(opened: OpenedHistory, execution: JobExecution, step: str | None, *,
 
 
 def _write_groups(opened: OpenedHistory, execution: JobExecution, groups: list[FailureGroup]) -> None:
-    columns = ("#count", "#open", "step", "phase", "error", "first at", "message", "example")
+    columns = ("#count", "#open", "step", "phase", "error", "message", "first at", "example")
     rows = [_group_row(group) for group in groups]
     width = terminal_width()
     if width is not None and width < NARROW:  # the example below its cause, instead of eight columns of single words
-        write_table(columns[:6], [row[:6] for row in rows], [row[-1] for row in rows])
+        write_table((*columns[:5], columns[6]), [(*row[:5], row[6]) for row in rows], [row[-1] for row in rows])
     else:
         write_table(columns, rows)
     say(f"next: {command('failures', str(execution.id), '--all', ledger=opened.named)}")
@@ -120,8 +120,8 @@ def _group_row(group: FailureGroup) -> tuple[str, ...]:
         group.step,
         group.phase,
         group.error_type,
-        short_place(group.first_place),
         cut(group.message, ERROR_WIDTH),
+        short_place(group.first_place),
         cut(group.example, ERROR_WIDTH),
     )
 

@@ -56,7 +56,8 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]], below:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    gap = 2 if below is None else 1  # one line a row has to do with what there is
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     folding: Any = {"overflow": "fold"} if below is None else {"overflow": "ellipsis", "no_wrap": True}
     for column in columns:
         right = column.startswith("#")

@@ -106,6 +106,10 @@ def generated() -> Job:
     return Job("generated", step)
 
 
+def long(text: str) -> Job:
+    return Job("long", Step("load", read=[len(text)], write=lambda numbers: None))
+
+
 def taken(limit: int = 1) -> Job:
     return again(limit)
 
