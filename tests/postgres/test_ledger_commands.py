@@ -39,8 +39,8 @@ def test_a_job_is_run_looked_at_and_replayed(shop, url, fresh):
     shop.mend()
     said.append(shop.call("replay", "1", "--ledger", url))
     assert said[-1].code == 0, said[-1]
-    said.append(shop.call("status", "--ledger", url))
-    assert "sales (replay)" in said[-1].out
+    said.append(shop.call("status", "--json", "--ledger", url))
+    assert [run["kind"] for run in said[-1].document["runs"]] == ["replay", "run"]
     assert not any(SECRET in ended.out + ended.err for ended in said)
 
 
