@@ -98,12 +98,17 @@ class CheckpointStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a sink is opened for: whose checkpoint it keeps, and where, if its target cannot keep it."""
+    """What a sink is opened for: whose checkpoint it keeps, and where, if its target cannot keep it.
+
+    With `claims`, `recall` makes this sink the only one that can commit: any other, of a run that lost its ownership
+    and does not know yet, is fenced from then on. Without, a sink that only looks disturbs nobody.
+    """
 
     key: StepKey
     store: CheckpointStore
     clock: Clock
     checkpoint_seconds: float = 1.0
+    claims: bool = False
 
 
 class Sink(Protocol[Out_contra]):

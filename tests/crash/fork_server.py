@@ -22,15 +22,16 @@ from time import monotonic
 from typing import Any
 
 from tests.crash import power
+from tests.crash.clock import CLOCK, run_by_it
 from tests.crash.faults import EAGER, FRESH, POWER, Life, Schedule, arm, count_lines, parse, seconds_of
 from tests.crash.jobs import prepare
-from tests.crash.outcome import difference, ledger_of, outcome_of, run_job_in, wrong_calls
+from tests.crash.outcome import difference, ledger_of, outcome_of, run_job_in, wrong_calls, wrong_rows
 from tests.crash.planted import BUGS
 
 from batchwright.engine import run_step
 from batchwright.model.fault_points import FAULT_POINTS
 from batchwright.readers import line_files
-from batchwright.writers import sql
+from batchwright.writers import sqlite as sql
 
 HUNG_SECONDS = 30.0
 
@@ -91,11 +92,15 @@ class Server:
         return json.loads(path.read_text())
 
     def _expect(self, job: str) -> Counter[str]:
-        """What an uninterrupted run leaves, without a bug."""
+        """What an uninterrupted run leaves, without a bug, and with all the time in the world."""
         if job not in self._expected:
 
+            def timeless(run: Callable[[], Any]) -> None:
+                CLOCK.stands_still = True
+                run()
+
             def undisturbed(folder: Path) -> Counter[str]:
-                self._watched(job, folder, lambda run: run() and None)
+                self._watched(job, folder, timeless)
                 return outcome_of(job, folder)
 
             self._expected[job] = self._in_new_folder(undisturbed)
@@ -129,7 +134,8 @@ class Server:
                 power.record(folder)
             if bug:
                 BUGS[bug](setattr)
-            run_step.NOTE_SECONDS = 0.0 if EAGER in schedule.circumstances else 1.0
+            if EAGER in schedule.circumstances:
+                run_step.NOTE_SECONDS = 0.0
             if kill:
                 arm(kill)
             code, nothing_to_do = run_job_in(schedule.job, folder)
@@ -151,6 +157,8 @@ class Server:
         verdict.lost, verdict.twice = found.lost.total(), found.twice.total()
         if found:
             verdict.problems.append(f"it differs from an uninterrupted run:\n{found}")
+        if schedule.job == "tables":
+            verdict.problems += wrong_rows(folder)
         if schedule.job == "calls":
             verdict.problems += wrong_calls(folder, verdict.kills)
 
@@ -215,6 +223,7 @@ def main(root: Path) -> None:
     # A chunk is few rows and a block is few chunks, so that there are many places to die in.
     sql.ROWS_A_STATEMENT = 2
     line_files.LineFile.__init__.__defaults__ = ("utf-8", 150, line_files.MAX_LINE_BYTES)
+    run_by_it()
     server = Server(root)
     for line in sys.stdin:
         try:

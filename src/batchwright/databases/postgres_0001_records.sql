@@ -49,3 +49,14 @@ CREATE TABLE {schema}.batchwright_failures (
     at              timestamptz NOT NULL,
     PRIMARY KEY (job, parameters_hash, lap, step, partition, ordinal)
 );
+
+-- Who may commit: each owner of a step raises its epoch before it reads the checkpoint, and commits under it only.
+CREATE TABLE {schema}.batchwright_fences (
+    job             text   NOT NULL,
+    parameters_hash text   NOT NULL,
+    lap             bigint NOT NULL,
+    step            text   NOT NULL,
+    partition       bigint NOT NULL,
+    epoch           bigint NOT NULL,
+    PRIMARY KEY (job, parameters_hash, lap, step, partition)
+);

@@ -54,6 +54,12 @@ _MOVE_CHECKPOINT = (
     f"WHERE {_KEYED} AND ordinal = %s AND commits = %s AND NOT finished"
 )
 _SELECT_CHECKPOINT = f"SELECT {', '.join(MOVED)} FROM {{schema}}.batchwright_checkpoints WHERE {_KEYED}"  # noqa: S608 - as above
+_RAISE_FENCE = (
+    f"INSERT INTO {{schema}}.batchwright_fences AS fence ({', '.join(KEY)}, epoch) "  # noqa: S608 - as above
+    f"VALUES ({', '.join(['%s'] * len(KEY))}, 1) "
+    f"ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET epoch = fence.epoch + 1 RETURNING epoch"
+)
+_CHECK_FENCE = f"SELECT 1 FROM {{schema}}.batchwright_fences WHERE {_KEYED} AND epoch = %s FOR SHARE"  # noqa: S608 - as above
 _INSERT_FAILURE = f"{_insert('batchwright_failures', FAILURE)} ON CONFLICT DO NOTHING"
 _SELECT_FAILURES = (
     f"SELECT {failure_columns()} FROM {{schema}}.batchwright_failures "  # noqa: S608 - as above
@@ -127,6 +133,25 @@ def move_checkpoint(
         if _run(connection, _MOVE_CHECKPOINT, schema, (*values, *key_values(key), *expected)).rowcount != 1:
             raise fenced(key)
     reach("K10")
+
+
+def raise_fence(connection: "Connection", schema: str, key: StepKey) -> int:
+    """Own this step in this target from now on: whoever did before commits nothing any more. The new epoch.
+
+    Waits, as long as `lock_timeout` allows, for a transaction that has checked the fence and not ended yet.
+    """
+    row = _run(connection, _RAISE_FENCE, schema, key_values(key)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def check_fence(connection: "Connection", schema: str, key: StepKey, epoch: int) -> None:
+    """Raise FencedError if somebody has raised the fence since. Inside the transaction that commits under it.
+
+    FOR SHARE holds off whoever wants to raise it until that transaction ends; a plain SELECT, or FOR KEY SHARE, would
+    let them through while we can still commit.
+    """
+    if _run(connection, _CHECK_FENCE, schema, (*key_values(key), epoch)).fetchone() is None:
+        raise fenced(key)
 
 
 def put_failures(connection: "Connection", schema: str, key: StepKey, failures: Sequence[Failure]) -> None:

@@ -49,3 +49,14 @@ CREATE TABLE batchwright_failures (
     at              TEXT    NOT NULL,
     PRIMARY KEY (job, parameters_hash, lap, step, partition, ordinal)
 );
+
+-- Who may commit: each owner of a step raises its epoch before it reads the checkpoint, and commits under it only.
+CREATE TABLE batchwright_fences (
+    job             TEXT    NOT NULL,
+    parameters_hash TEXT    NOT NULL,
+    lap             INTEGER NOT NULL,
+    step            TEXT    NOT NULL,
+    partition       INTEGER NOT NULL,
+    epoch           INTEGER NOT NULL,
+    PRIMARY KEY (job, parameters_hash, lap, step, partition)
+) WITHOUT ROWID;

@@ -47,6 +47,11 @@ _SELECT_FAILURES = (
     f"SELECT {', '.join(('step', *FAILURE))} FROM batchwright_failures "  # noqa: S608 - as above
     f"WHERE {_KEYED} AND ordinal > ? ORDER BY ordinal LIMIT ?"
 )
+_RAISE_FENCE = (
+    f"INSERT INTO batchwright_fences ({', '.join(KEY)}, epoch) VALUES ({', '.join('?' * len(KEY))}, 1) "  # noqa: S608 - as above
+    f"ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET epoch = epoch + 1 RETURNING epoch"
+)
+_CHECK_FENCE = f"SELECT 1 FROM batchwright_fences WHERE {_KEYED} AND epoch = ?"  # noqa: S608 - as above
 _PAGE = 100
 
 
@@ -101,6 +106,18 @@ def move_checkpoint(connection: sqlite3.Connection, key: StepKey, before: Checkp
         if moved.rowcount != 1:
             raise fenced(key)
     reach("K10")
+
+
+def raise_fence(connection: sqlite3.Connection, key: StepKey) -> int:
+    """Own this step in this target from now on: whoever did before commits nothing any more. The new epoch."""
+    (epoch,) = connection.execute(_RAISE_FENCE, key_values(key)).fetchone()
+    return int(epoch)
+
+
+def check_fence(connection: sqlite3.Connection, key: StepKey, epoch: int) -> None:
+    """Raise FencedError if somebody has raised the fence since. Inside the transaction that commits under it."""
+    if connection.execute(_CHECK_FENCE, (*key_values(key), epoch)).fetchone() is None:
+        raise fenced(key)
 
 
 def put_failures(connection: sqlite3.Connection, key: StepKey, failures: Sequence[Failure]) -> None:

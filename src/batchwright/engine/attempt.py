@@ -1,10 +1,14 @@
-"""Try again what failed: one item, as often as its policy allows."""
+"""Try again what failed: one item, or one chunk, as often as its policy allows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from batchwright.model.guarantee import Fault
 from batchwright.model.policy import Retry, Skip
+
+TRANSIENT_RETRY = Retry(attempts=10, delay_seconds=0.1, max_delay_seconds=5.0)
+"""What passing database errors get where a step has no `write_retry`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +46,15 @@ def attempt_again(call: Callable[[Any], Any], item: Any, error: BaseException, p
         except BaseException as again:  # noqa: BLE001 - a user's SystemExit is an item's failure too
             error = again
     return Attempted(None, error, attempts)
+
+
+def tries_again(given: Retry | None, error: BaseException, fault: Fault, tries: int) -> bool:
+    """Whether a chunk is written again after this error: as the step's `write_retry` says, else if it passes."""
+    if given is not None:
+        return given.allows(error, tries)
+    return fault is Fault.TRANSIENT and TRANSIENT_RETRY.allows(error, tries)
+
+
+def wait_seconds(given: Retry | None, tries: int) -> float:
+    """How long to wait before a chunk is written again."""
+    return (given or TRANSIENT_RETRY).wait_seconds(tries)

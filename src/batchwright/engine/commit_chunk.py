@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from batchwright.engine.attempt import Attempts, attempt_again
+from batchwright.engine.attempt import Attempts, attempt_again, tries_again, wait_seconds
 from batchwright.engine.isolate_failures import commit_in_parts
 from batchwright.engine.process_chunk import Processed, SetAside
+from batchwright.engine.recall_checkpoint import ask
 from batchwright.engine.record_failure import FailureRecorder, describe_error
 from batchwright.model.checkpoint import Checkpoint, Counts
 from batchwright.model.errors import FailureLimitError, FencedError, ItemsFailed, StopRequestedError, WriteError
@@ -22,9 +23,6 @@ from batchwright.model.fault_points import reach
 from batchwright.model.guarantee import Fault
 from batchwright.model.policy import Retry, Skip
 from batchwright.ports import Explains, Sink
-
-TRANSIENT_RETRY = Retry(attempts=5, delay_seconds=0.1, max_delay_seconds=5.0)
-"""What passing database errors get where a step has no `write_retry`."""
 
 
 @dataclass(slots=True)
@@ -71,7 +69,7 @@ def commit_chunk(target: OpenTarget, processed: Processed) -> BaseException | No
     Returns the error that ends the step behind what was committed, or None. Raises FailureLimitError and FencedError,
     with the chunk not committed, and any error that the target does not recover from.
     """
-    tries = 0
+    tries, written = 0, processed
     while True:
         try:
             # User functions may have taken long, and so may the writing: whoever was held up begins and ends nothing.
@@ -87,15 +85,16 @@ def commit_chunk(target: OpenTarget, processed: Processed) -> BaseException | No
         except Exception as error:
             fault = target.sink.classify(error)
             if fault is Fault.DOUBTFUL:
-                _resolve(target, processed)
-                raise target.explained(error) from error
+                if _has_committed(target, written):
+                    return written.ended_by
+                fault = Fault.TRANSIENT
             target.roll_back()
             if fault is Fault.REFUSED and target.undoes:
                 return commit_in_parts(target, processed, error, commit_chunk)
             tries += 1
-            if not _tries_again(target, error, fault, tries):
+            if not tries_again(target.write_retry, error, fault, tries):
                 raise target.explained(error) from error
-            _wait(target, tries)
+            target.attempts.pause(wait_seconds(target.write_retry, tries))
 
 
 def finish_target(target: OpenTarget) -> None:
@@ -107,11 +106,16 @@ def finish_target(target: OpenTarget) -> None:
             return
         except Exception as error:
             fault = target.sink.classify(error)
+            if fault is Fault.DOUBTFUL:
+                recalled = ask(target.sink, target.write_retry, target.attempts.pause)
+                if recalled is not None and recalled.finished:
+                    return
+                fault = Fault.TRANSIENT
             target.sink.rollback()
             tries += 1
-            if not _tries_again(target, error, fault, tries):
+            if not tries_again(target.write_retry, error, fault, tries):
                 raise target.explained(error) from error
-            _wait(target, tries)
+            target.attempts.pause(wait_seconds(target.write_retry, tries))
 
 
 def _write(target: OpenTarget, processed: Processed) -> tuple[Processed, int]:
@@ -226,18 +230,10 @@ def _checkpoint_after(target: OpenTarget, processed: Processed, outputs: int) ->
     return Checkpoint(processed.chunk.end, target.checkpoint.counts + added)
 
 
-def _resolve(target: OpenTarget, processed: Processed) -> None:
-    """Ask the target whether a commit in doubt has taken effect; the counts follow its word."""
-    recalled = target.sink.recall()
-    if recalled is not None and recalled.position.ordinal == processed.chunk.end.ordinal:
-        _advance(target, recalled, list(target.sink.failures())[-len(processed.failed) :] if processed.failed else ())
-
-
-def _tries_again(target: OpenTarget, error: BaseException, fault: Fault, tries: int) -> bool:
-    if target.write_retry is not None:
-        return target.write_retry.allows(error, tries)
-    return fault is Fault.TRANSIENT and TRANSIENT_RETRY.allows(error, tries)
-
-
-def _wait(target: OpenTarget, tries: int) -> None:
-    target.attempts.pause((target.write_retry or TRANSIENT_RETRY).wait_seconds(tries))
+def _has_committed(target: OpenTarget, processed: Processed) -> bool:
+    """Ask the target whether a commit in doubt has taken effect; what follows goes by its word."""
+    recalled = ask(target.sink, target.write_retry, target.attempts.pause)
+    if recalled is None or recalled.counts.commits <= target.checkpoint.counts.commits:
+        return False
+    _advance(target, recalled, list(target.sink.failures())[-len(processed.failed) :] if processed.failed else ())
+    return True

@@ -47,7 +47,7 @@ def replay_failures(bound: BoundStep, context: RunContext) -> Replayed:
     """
     step, writer = bound.step, bound.writer
     key = context.step_key(step.name)
-    with closing(writer.open(Scope(key, context.ledger, context.clock, step.checkpoint_seconds))) as sink:
+    with closing(writer.open(Scope(key, context.ledger, context.clock, step.checkpoint_seconds, claims=True))) as sink:
         if not isinstance(sink, Settles) or writer.guarantee is not Guarantee.EXACTLY_ONCE:
             raise NotReplayableError(
                 f"step '{step.name}' cannot be replayed into {step.target_address}",

@@ -3,9 +3,10 @@
 The one rule: the target's word goes before the ledger's; where they cannot both be true, a person decides.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 
+from batchwright.engine.recall_checkpoint import ask
 from batchwright.job import BoundStep
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
 from batchwright.model.errors import GroundChangedError
@@ -16,7 +17,9 @@ from batchwright.ports import Clock, Ledger, Scope, Settles, Sink
 BEGIN_AGAIN = "begin again with --again (run(…, again=True) in Python)"
 
 
-def recall(bound: BoundStep, key: StepKey, sink: Sink[object], ledger: Ledger) -> Checkpoint | None:
+def recall(
+    bound: BoundStep, key: StepKey, sink: Sink[object], ledger: Ledger, pause: Callable[[float], None]
+) -> Checkpoint | None:
     """The checkpoint to go on from; None for a step that has not begun.
 
     Raises GroundChangedError for another input, another target, or a target that lacks what was committed to it.
@@ -24,7 +27,7 @@ def recall(bound: BoundStep, key: StepKey, sink: Sink[object], ledger: Ledger) -
     last = ledger.last_step(key)
     if last is not None:
         require_same_addresses(bound, last)
-    checkpoint = sink.recall()
+    checkpoint = ask(sink, bound.step.write_retry, pause)
     if last is not None and isinstance(sink, Settles):
         _target_is_whole(bound, last, checkpoint)
     ledger.void_failures(key, checkpoint.position.ordinal if checkpoint else 0)

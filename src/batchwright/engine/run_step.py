@@ -128,9 +128,9 @@ def run_step(bound: BoundStep, context: RunContext) -> tuple[StepResult, BaseExc
     """
     step = bound.step
     check_adapters(bound)
-    scope = Scope(context.step_key(step.name), context.ledger, context.clock, step.checkpoint_seconds)
+    scope = Scope(context.step_key(step.name), context.ledger, context.clock, step.checkpoint_seconds, claims=True)
     with closing(bound.writer.open(scope)) as sink:
-        checkpoint = recall(bound, scope.key, sink, context.ledger)
+        checkpoint = recall(bound, scope.key, sink, context.ledger, partial(pause, context.clock, context.stop))
         running = _begin(bound, context, checkpoint, sink)
         if running.checkpoint.finished:
             return running.end(_finished_status(running.checkpoint.counts)), None

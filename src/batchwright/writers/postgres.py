@@ -76,6 +76,8 @@ class PostgresSink:
         """Open nothing yet."""
         self._writer = writer
         self._key = scope.key
+        self._claims = scope.claims
+        self._epoch: int | None = None
         self._database = writer.database
         self._schema = writer.database.schema
         self._connection: Connection | None = None
@@ -87,12 +89,17 @@ class PostgresSink:
         self._warned = False
 
     def recall(self) -> Checkpoint | None:
-        """The checkpoint row of this step in the target. A connection in doubt is closed first."""
+        """The checkpoint row of this step in the target, claimed first. A connection in doubt is closed before.
+
+        Raises FencedError if this sink had claimed the step and somebody else has since.
+        """
         self.close()
         self._committing = False
         self._checkpoint, self._columns = None, ()
         with self._in_our_words():
             connection = self._open()
+            if self._claims or self._epoch is not None:
+                self._claim(connection)
             if records.prepared(connection, self._schema):
                 records.prepare(connection, self._schema)
                 self._prepared = True
@@ -127,6 +134,7 @@ class PostgresSink:
         connection = self._begin()
         columns = list(self._columns or (self._rows.table.names if self._rows else ()))
         checkpoint = replace(checkpoint, state={"columns": columns} if columns else {})
+        self._require_fence(connection)
         records.put_failures(connection, self._schema, self._key, failures)
         records.move_checkpoint(connection, self._schema, self._key, self._checkpoint, checkpoint)
         self._commit(connection)
@@ -154,6 +162,7 @@ class PostgresSink:
         """Commit replayed rows together with closing their failures. Raises FencedError if one is closed already."""
         self._committing = False
         connection = self._begin()
+        self._require_fence(connection)
         if records.settle_failures(connection, self._schema, self._key, ordinals) != len(ordinals):
             self.rollback()
             raise FencedError("some of these failures are closed already", "somebody else replays them", "look again")
@@ -195,12 +204,26 @@ class PostgresSink:
             self._warned = True
         return self._connection
 
+    def _claim(self, connection: "Connection") -> None:
+        """Raise the fence once; after that, see that nobody else has."""
+        if not self._prepared:
+            records.prepare(connection, self._schema)
+            self._prepared = True
+        if self._epoch is None:
+            self._epoch = records.raise_fence(connection, self._schema, self._key)
+        else:
+            records.check_fence(connection, self._schema, self._key, self._epoch)
+
+    def _require_fence(self, connection: "Connection") -> None:
+        if self._epoch is not None:
+            records.check_fence(connection, self._schema, self._key, self._epoch)
+            reach("K11")
+
     def _begin(self) -> "Connection":
         connection = self._open()
         if not postgres.in_transaction(connection):
-            if not self._prepared:
-                records.prepare(connection, self._schema)
-                self._prepared = True
+            if self._epoch is None or not self._prepared:
+                self._claim(connection)
             postgres.begin(connection)
             reach("K7")
         return connection

@@ -1,36 +1,18 @@
-"""Rows into a SQL table, exactly once: data, checkpoint and failures share one transaction.
+"""Rows into a table of a SQL database, exactly once: which database, its address says.
 
 The one rule: the checkpoint row lives in the target, and its word goes before the ledger's.
 """
 
-import contextlib
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import chain
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from batchwright.databases import sqlite, sqlite_records
 from batchwright.databases.postgres import database_of, is_postgres
-from batchwright.databases.sqlite import quoted
-from batchwright.model.checkpoint import Checkpoint
-from batchwright.model.errors import DeclarationError, FencedError, ItemsFailed
-from batchwright.model.failure import Failure
-from batchwright.model.fault_points import reach
-from batchwright.model.guarantee import Fault, Guarantee
-from batchwright.ports import Scope, Sink, Writer
-from batchwright.writers.duplicate_keys import Duplicates, check_policy, write_each_key_once
-from batchwright.writers.rows import bindable, columns_of, flat_values, storable_parameters
-from batchwright.writers.sql_tables import Table
+from batchwright.model.errors import DeclarationError
+from batchwright.ports import Writer
+from batchwright.writers.duplicate_keys import Duplicates, check_policy
 
 Row = Any
 """A dict, a dataclass, or (with `columns=`) a tuple."""
-
-_ANY_TRIGGER = "SELECT 1 FROM sqlite_master WHERE type = 'trigger' LIMIT 1"
-
-ROWS_A_STATEMENT = 200
-MAX_VARIABLES = 32_766
 
 
 def insert(
@@ -52,7 +34,7 @@ def insert(
     conflict = " ON CONFLICT DO NOTHING" if on_conflict == "ignore" else ""
     if is_postgres(database):
         return _to_postgres(database, (table, (), _typed(columns)), conflict, adds_again=on_conflict == "fail")
-    return SqlWriter(database, Table(table, (), _typed(columns)), conflict, adds_again=on_conflict == "fail")
+    return _to_sqlite(database, (table, (), _typed(columns)), conflict, adds_again=on_conflict == "fail")
 
 
 def upsert(
@@ -76,7 +58,7 @@ def upsert(
         raise DeclarationError("upsert: key must name one or more columns", f"got {key!r}", 'write key="id"')
     if is_postgres(database):
         return _to_postgres(database, (table, keys, _typed(columns)), None, duplicates=duplicates)
-    return SqlWriter(database, Table(table, keys, _typed(columns)), None, duplicates=duplicates)
+    return _to_sqlite(database, (table, keys, _typed(columns)), None, duplicates=duplicates)
 
 
 def execute(database: str, sql: str) -> Writer[Mapping[str, Any] | Sequence[Any]]:
@@ -87,278 +69,14 @@ def execute(database: str, sql: str) -> Writer[Mapping[str, Any] | Sequence[Any]
     """
     if is_postgres(database):
         return _to_postgres(database, None, "", sql=sql, adds_again=True)
-    return SqlWriter(database, None, None, sql=sql, adds_again=True)
+    return _to_sqlite(database, None, None, sql=sql, adds_again=True)
 
 
-@dataclass(frozen=True, eq=False)
-class SqlWriter:
-    """A table or statement of a SQLite database as the target of a step."""
+def _to_sqlite(database: str, table: tuple[Any, ...] | None, conflict: str | None, **options: Any) -> Writer[Any]:
+    from batchwright.writers.sqlite import SqlWriter
+    from batchwright.writers.sqlite_tables import Table
 
-    database: str
-    table: Table | None
-    conflict: str | None
-    sql: str = ""
-    adds_again: bool = False
-    duplicates: Duplicates = "last"
-    guarantee: Guarantee = field(default=Guarantee.EXACTLY_ONCE, init=False)
-
-    def __post_init__(self) -> None:
-        """Refuse an address that is none."""
-        sqlite.database_path(self.database)
-
-    @property
-    def address(self) -> str:
-        """The database's absolute address and the table or statement."""
-        path = sqlite.database_path(self.database).absolute()
-        return f"{sqlite.SCHEME}{path} {self.table.name if self.table else ' '.join(self.sql.split())}"
-
-    def check(self) -> None:
-        """Raise TargetError for a folder in the database's place, or a missing folder around it."""
-        sqlite.check_place(sqlite.database_path(self.database))
-
-    def open(self, scope: Scope) -> Sink[Row]:
-        """A sink with a connection of its own, opened when it is first needed."""
-        return SqlSink(self, scope)
-
-
-class SqlSink:
-    """One step's outputs into one table. A chunk is one transaction, begun by its first `write`."""
-
-    def __init__(self, writer: SqlWriter, scope: Scope) -> None:
-        """Open nothing yet."""
-        self._writer = writer
-        self._key = scope.key
-        self._path = sqlite.database_path(writer.database)
-        self._connection: sqlite3.Connection | None = None
-        self._checkpoint: Checkpoint | None = None
-        self._columns: Sequence[str] = ()
-        self._state: Mapping[str, Any] = {}
-        self._table = writer.table
-        self._statements: dict[int, str] = {}
-        self._committing = False
-
-    def recall(self) -> Checkpoint | None:
-        """The checkpoint row of this step in the target. A connection in doubt is closed first."""
-        self.close()
-        self._checkpoint, self._columns, self._state = None, (), {}
-        if self._path.exists() and self._path.stat().st_size > 0:
-            connection = self._open()
-            if sqlite_records.prepared(connection):
-                sqlite_records.prepare(connection)
-                self._checkpoint = sqlite_records.get_checkpoint(connection, self._key)
-        if self._checkpoint is not None:
-            self._state = self._checkpoint.state
-            self._columns = self._state.get("columns", ())
-        return self._checkpoint
-
-    def last_lap(self) -> int:
-        """The highest lap of this step in the target."""
-        if not self._path.exists() or self._path.stat().st_size == 0:
-            return 0
-        connection = self._open()
-        return sqlite_records.last_lap(connection, self._key) if sqlite_records.prepared(connection) else 0
-
-    def write(self, outputs: Sequence[Row]) -> None:
-        """Write rows, several a statement. Those refused are undone one by one and named in ItemsFailed."""
-        self._committing = False
-        connection = self._begin()
-        errors: dict[int, BaseException] = {}
-        if self._table is None:
-            self._write_singly(connection, self._writer.sql, outputs, errors)
-        else:
-            self._write_rows(connection, self._table, outputs, errors)
-        reach("K9")
-        if errors:
-            raise ItemsFailed(errors)
-
-    def commit(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
-        """Commit rows, failures and checkpoint together."""
-        self._committing = False
-        connection = self._begin()
-        if not self._columns and self._table is not None and self._table.columns:
-            self._columns = list(self._table.columns)
-            self._state = {"columns": self._columns}
-        checkpoint = Checkpoint(checkpoint.position, checkpoint.counts, self._state, checkpoint.finished)
-        sqlite_records.put_failures(connection, self._key, failures)
-        sqlite_records.move_checkpoint(connection, self._key, self._checkpoint, checkpoint)
-        self._committing = True
-        sqlite.commit(connection)
-        self._checkpoint = checkpoint
-        reach("K13")
-
-    def rollback(self) -> None:
-        """Undo the open transaction, with the table if it was created in it."""
-        if self._connection is not None:
-            sqlite.roll_back(self._connection)
-        self._table = self._writer.table
-        self._statements.clear()
-
-    def finish(self, checkpoint: Checkpoint) -> None:
-        """Set the finished mark in the target."""
-        if self._checkpoint is None or not self._checkpoint.finished:
-            self.commit(replace(checkpoint, finished=True), ())
-
-    def failures(self) -> Iterator[Failure]:
-        """Every failure of this step in the target."""
-        if self._connection is None or not sqlite_records.prepared(self._connection):
-            return iter(())
-        return sqlite_records.get_failures(self._connection, self._key)
-
-    def settle(self, ordinals: Sequence[int]) -> None:
-        """Commit replayed rows together with closing their failures. Raises FencedError if one is closed already."""
-        connection = self._begin()
-        if sqlite_records.settle_failures(connection, self._key, ordinals) != len(ordinals):
-            self.rollback()
-            raise FencedError("some of these failures are closed already", "somebody else replays them", "look again")
-        self._committing = True
-        sqlite.commit(connection)
-
-    def classify(self, error: BaseException) -> Fault:
-        """By the driver's code; an error of COMMIT itself may leave the outcome in doubt."""
-        return sqlite.classify_commit(error) if self._committing else sqlite.classify(error)
-
-    def explain(self, error: BaseException) -> BaseException:
-        """A driver's error in our words."""
-        return sqlite.explained(error, self._path) if isinstance(error, sqlite3.Error) else error
-
-    def close(self) -> None:
-        """Undo what is open and let the database go."""
-        self.rollback()
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
-
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = sqlite.connect(self._path)
-        return self._connection
-
-    def _begin(self) -> sqlite3.Connection:
-        connection = self._open()
-        if not connection.in_transaction:
-            if self._checkpoint is None:
-                sqlite_records.prepare(connection)
-            connection.execute("BEGIN IMMEDIATE")
-            reach("K7")
-        return connection
-
-    def _write_rows(
-        self, connection: sqlite3.Connection, table: Table, outputs: Sequence[Row], errors: dict[int, BaseException]
-    ) -> None:
-        # Columns are settled by the first chunk, for the whole lap: a restart must not see fewer in a later one.
-        columns = table.columns or tuple(self._columns) or columns_of(outputs)
-        width = len(columns)
-        values, refused = bindable(flat_values(outputs, columns), width)
-        errors.update(refused)
-        if not self._statements:
-            table = self._table = table.ready(connection, columns, values, checks=self._writer.conflict is None)
-        good: Sequence[int] = range(len(outputs))
-        if refused:
-            good = [index for index in good if index not in refused]
-        # The table itself has the last of equal keys win.
-        keyed = table.key and self._writer.duplicates != "last"
-        keys = list(zip(*(values[columns.index(name) :: width] for name in table.key), strict=True)) if keyed else None
-        write = partial(self._write_some, connection, values, width)
-        errors.update(write_each_key_once(write, keys, good, self._writer.duplicates))
-
-    def _write_some(
-        self, connection: sqlite3.Connection, values: list[Any], width: int, good: Sequence[int]
-    ) -> dict[int, BaseException]:
-        errors: dict[int, BaseException] = {}
-        if len(good) * width < len(values):
-            values = list(chain.from_iterable(values[index * width : (index + 1) * width] for index in good))
-        size = max(1, min(ROWS_A_STATEMENT, MAX_VARIABLES // width))
-        for start in range(0, len(good), size):
-            stop = start + size
-            self._write_group(connection, values[start * width : stop * width], good[start:stop], errors)
-            reach("K8")
-        return errors
-
-    def _write_group(
-        self,
-        connection: sqlite3.Connection,
-        values: list[Any],
-        indexes: Sequence[int],
-        errors: dict[int, BaseException],
-    ) -> None:
-        """Write some rows in one statement; if it is refused, one by one, without those that are to blame."""
-        if _refusal(connection, partial(connection.execute, self._statement(len(indexes)), values)) is None:
-            return
-        reach("K18")
-        width, single, start = len(values) // len(indexes), self._statement(1), 0
-        # A single row's statement is undone by itself, but not what a trigger did before its RAISE(FAIL); a trigger of
-        # any table, since a row may cascade.
-        undoes = connection.execute(_ANY_TRIGGER).fetchone() is not None
-        rows = [values[first : first + width] for first in range(0, len(values), width)]
-        while start < len(rows):
-            waiting = iter(rows[start:])
-            error = _refusal(connection, partial(connection.executemany, single, waiting), undoes=undoes)
-            if error is None:
-                return
-            # `executemany` takes row after row: the last one that it took is to blame.
-            blamed = len(rows) - len(list(waiting)) - 1
-            if blamed < start:
-                raise error
-            if undoes:
-                connection.executemany(single, rows[start:blamed])
-            errors[indexes[blamed]] = error
-            start = blamed + 1
-
-    def _write_singly(
-        self,
-        connection: sqlite3.Connection,
-        sql: str,
-        rows: Sequence[Any],
-        errors: dict[int, BaseException],
-    ) -> None:
-        for index, row in enumerate(rows):
-            try:
-                parameters = storable_parameters(row)
-            except (ValueError, TypeError) as error:
-                errors[index] = error
-                continue
-            connection.execute("SAVEPOINT batchwright_row")
-            try:
-                connection.execute(sql, parameters)
-            except Exception as error:
-                if sqlite.classify(error) is not Fault.REFUSED or not connection.in_transaction:
-                    raise
-                connection.execute("ROLLBACK TO batchwright_row")
-                errors[index] = error
-                reach("K18")
-            connection.execute("RELEASE batchwright_row")
-
-    def _statement(self, rows: int) -> str:
-        if rows not in self._statements:
-            table = self._table
-            assert table is not None  # noqa: S101 - for the type checker: only tables have row statements
-            conflict = table.on_conflict() if self._writer.conflict is None else self._writer.conflict
-            names = ", ".join(map(quoted, table.columns))
-            marks = ", ".join([f"({', '.join('?' * len(table.columns))})"] * rows)
-            target = f"{quoted(table.name)} ({names})"
-            self._statements[rows] = f"INSERT INTO {target} VALUES {marks}{conflict}"  # noqa: S608 - quoted names
-        return self._statements[rows]
-
-
-def _refusal(connection: sqlite3.Connection, write: Callable[[], object], *, undoes: bool = True) -> Exception | None:
-    """Write, and give the error if the database refuses a row, with all of it undone. Any other error is raised."""
-    # A trigger's RAISE(FAIL), or a constraint with ON CONFLICT FAIL, leaves half a statement behind.
-    if undoes:
-        connection.execute("SAVEPOINT batchwright_rows")
-    refused = None
-    try:
-        write()
-    except Exception as error:
-        if sqlite.classify(error) is not Fault.REFUSED or not connection.in_transaction:
-            raise
-        if undoes:
-            connection.execute("ROLLBACK TO batchwright_rows")
-        # Its traceback would hold these frames, and they the chunk, until the garbage collector comes.
-        refused = error.with_traceback(None)
-    if undoes:
-        connection.execute("RELEASE batchwright_rows")
-    return refused
+    return SqlWriter(database, Table(*table) if table else None, conflict, **options)
 
 
 def _to_postgres(database: str, table: tuple[Any, ...] | None, conflict: str | None, **options: Any) -> Writer[Any]:

@@ -18,7 +18,7 @@ from tests.unit.engine.runs import Blocks, Ran, bad, rows, run_here, url
 from batchwright import DROP, Job, Retry, Skip, Step
 from batchwright.ledgers.memory import MemoryLedger
 from batchwright.writers import insert, text_file
-from batchwright.writers.sql import SqlSink
+from batchwright.writers.sqlite import SqlSink
 from batchwright.writers.staged_files import StagedSink
 
 FATES = ("pass", "pass", "pass", "drop", "fail", "flaky", "refused", "two", "two, one refused", "bad record")

@@ -10,7 +10,7 @@ from batchwright import writers
 LOADED = """
 import sys
 from batchwright.writers import csv_file, each, json_lines_file, text_file
-print(sorted({"sqlite3", "batchwright.writers.sql"} & set(sys.modules)))
+print(sorted({"sqlite3", "batchwright.writers.sqlite"} & set(sys.modules)))
 """
 
 
