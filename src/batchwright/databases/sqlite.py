@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from batchwright.model.errors import BatchwrightError, ConfigurationError, TargetError, WriteError
+from batchwright.model.fault_points import reach
 from batchwright.model.guarantee import Fault
 
 SCHEME = "sqlite:///"
@@ -115,6 +116,7 @@ def commit(connection: sqlite3.Connection) -> None:
     """Commit, refusing to if SQLite has rolled the transaction back by itself (it does so on a full disk)."""
     if not connection.in_transaction:
         raise WriteError("SQLite rolled the transaction back by itself", "the disk may be full", "free some space")
+    reach("K11")
     connection.execute("COMMIT")
 
 

@@ -217,7 +217,6 @@ class PostgresSink:
     def _require_fence(self, connection: "Connection") -> None:
         if self._epoch is not None:
             records.check_fence(connection, self._schema, self._key, self._epoch)
-            reach("K11")
 
     def _begin(self) -> "Connection":
         connection = self._open()

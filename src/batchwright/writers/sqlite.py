@@ -197,7 +197,6 @@ class SqlSink:
     def _require_fence(self, connection: sqlite3.Connection) -> None:
         if self._epoch is not None:
             sqlite_records.check_fence(connection, self._key, self._epoch)
-            reach("K11")
 
     def _begin(self) -> sqlite3.Connection:
         if self._broken is not None:
