@@ -144,6 +144,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path):
     path.write_text("not a database, but long enough to be taken for one\n" * 100)
     before = path.read_bytes()
     assert "not a sound SQLite database" in refusal(path)
+    assert refusal(path).endswith("; restore it, or name another ledger with --ledger PATH or BATCHWRIGHT_LEDGER")
     assert path.read_bytes() == before
 
 
