@@ -61,7 +61,7 @@ def connect(path: Path, *, timeout_seconds: float = BUSY_SECONDS) -> sqlite3.Con
 
     Raises TargetError if the file cannot be opened for writing or is no database.
     """
-    created = check_place(path)
+    created, existed = check_place(path), path.exists()
     connection: sqlite3.Connection | None = None
     try:
         connection = sqlite3.connect(path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False)
@@ -70,7 +70,7 @@ def connect(path: Path, *, timeout_seconds: float = BUSY_SECONDS) -> sqlite3.Con
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
-        if created:
+        if not existed:
             _remove_if_empty(path)
         raise explained(error, path) from error
     return connection
@@ -178,9 +178,11 @@ def quoted(name: str) -> str:
 
 
 def check_place(path: Path) -> bool:
-    """Whether the file has yet to be created. Raises TargetError for a folder or a missing parent."""
+    """Whether the file has yet to be created. Raises TargetError for a folder, a device or a missing parent."""
     if path.is_dir():
         raise TargetError(f"database {path} is a folder", "", "name a file in it")
+    if path.exists() and not path.is_file():
+        raise TargetError(f"database {path} is not a regular file", "it is a device or a pipe", "name another file")
     if not path.parent.is_dir():
         raise TargetError(
             f"database {path} cannot be created", f"there is no folder {path.parent}", "create it, or change the path"

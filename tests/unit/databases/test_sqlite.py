@@ -213,3 +213,18 @@ def test_a_read_only_file_is_refused(tmp_path):
     path.chmod(0o400)
     with pytest.raises(TargetError, match="cannot be written"):
         sqlite.connect(path)
+
+
+def test_a_device_is_refused_and_never_touched():
+    with pytest.raises(TargetError, match="is not a regular file"):
+        sqlite.connect(Path("/dev/null"))
+    assert Path("/dev/null").is_char_device()
+
+
+def test_an_empty_file_that_was_there_before_is_not_removed_by_a_failure(tmp_path, monkeypatch):
+    path = tmp_path / "t.db"
+    path.touch()
+    monkeypatch.setattr(sqlite, "_make_durable", lambda *_, **__: (_ for _ in ()).throw(sqlite3.OperationalError("no")))
+    with pytest.raises(BatchwrightError):
+        sqlite.connect(path)
+    assert path.exists()
