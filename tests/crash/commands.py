@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.crash.fork_client import ROOT
 from tests.crash.jobs import prepare
-from tests.crash.outcome import difference, ledger_of, outcome_of
+from tests.crash.outcome import difference, ledger_of, outcome_of, wrong_rows
 
 JOBS_FILE = Path(__file__).with_name("jobs.py")
 
@@ -68,6 +68,8 @@ def kill_and_compare(parent: Path, bug: str = "-", *, new_ledger: bool = False) 
             wrong.append(f"{name} {kills} ended with {last.returncode}: {last.stderr}")
         elif found := difference(outcome_of(name, folder), expected[name]):
             wrong.append(f"{name} {kills} differs:\n{found}")
+        elif name == "tables":
+            wrong += wrong_rows(folder)
         if wrong and bug != "-":
             break
     return wrong

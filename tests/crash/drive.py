@@ -1,10 +1,11 @@
 """`batchwright` in a process that is to die: `python -m tests.crash.drive KILL BUG run …`; `-` for none.
 
-The one rule: apart from the kill and the bug it is the real command.
+The one rule: apart from the kill, the bug and the clock it is the real command.
 """
 
 import sys
 
+from tests.crash.clock import run_by_it
 from tests.crash.faults import arm
 from tests.crash.planted import BUGS
 
@@ -17,4 +18,5 @@ if __name__ == "__main__":
         BUGS[bug](setattr)
     if kill != "-":
         arm(kill)
+    run_by_it()
     sys.exit(main())

@@ -99,7 +99,7 @@ def at_random(seed: int, number: int, lives: Mapping[str, Life]) -> Schedule:
     circumstances = {EAGER} if chance.random() < 0.3 else set()
     if job != "calls" and chance.random() < 0.2:
         circumstances.add(FRESH)
-    if job == "files" and chance.random() < 0.5:
+    if job in ("files", "tables") and chance.random() < 0.5:
         circumstances.add(POWER)
     return Schedule(job, tuple(kills), frozenset(circumstances))
 

@@ -11,7 +11,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from tests.crash.clock import CLOCK
+
 from batchwright import DROP, Drop, Job, Retry, Skip, Step, each
+from batchwright.model.block import Block, Place, Position
 from batchwright.model.fault_points import reach
 from batchwright.readers import csv_rows, json_lines, query, text_lines
 from batchwright.writers import csv_file, execute, insert, json_lines_file, text_file, upsert
@@ -22,21 +25,29 @@ CHUNK = 3
 
 BAD = Skip(on=(ValueError, TypeError, sqlite3.IntegrityError))
 
+NOW_AND_THEN = 0.02
+"""Seconds of the stepping clock: a file becomes durable every few chunks, not at each."""
+
+AT_THE_END = 1_000_000.0
+
+SLOW_SECONDS = 0.7
+
 TRY_AGAIN = Retry(on=OSError, attempts=3, delay_seconds=0)
 
 _tried: set[object] = set()
 
 
 def tables(folder: Path) -> Job:
-    """CSV into a table without a key; several rows an item; a running balance; an upsert."""
+    """CSV into a table without a key; several rows an item; a running balance; upserts, one refused by a cascade."""
     shop = f"sqlite:///{folder}/shop.db"
     sales = query(shop, "SELECT id, shop, amount FROM sales", key=("id", "amount"), page_rows=5)
     return Job(
         "tables",
         step("load", csv_rows(folder / "sales.csv"), to_sale, insert(shop, "sales"), retry=TRY_AGAIN),
         step("split", csv_rows(folder / "sales.csv"), to_parts, insert(shop, "parts"), chunk_size=4),
-        step("add", sales, to_move, execute(shop, "UPDATE balance SET total = total + :amount WHERE shop = :shop")),
+        step("add", sales, to_move, execute(shop, ADD)),
         step("keep", latest, to_latest, upsert(shop, "latest", key="shop")),
+        step("rename", latest, to_parent, upsert(f"sqlite:///{folder}/family.db", "parents", key="code")),
     )
 
 
@@ -47,7 +58,13 @@ def files(folder: Path) -> Job:
     return Job(
         "files",
         step("rows", numbers, to_row, csv_file(folder / "out" / "rows.csv"), checkpoint_seconds=0),
-        step("lines", text_lines(lines), to_line, text_file(folder / "out" / "lines.txt"), checkpoint_seconds=0.003),
+        step(
+            "lines",
+            text_lines(lines),
+            to_line,
+            text_file(folder / "out" / "lines.txt"),
+            checkpoint_seconds=NOW_AND_THEN,
+        ),
         step(
             "documents",
             json_lines(documents),
@@ -55,7 +72,7 @@ def files(folder: Path) -> Job:
             json_lines_file(folder / "out" / "documents.jsonl"),
             checkpoint_seconds=0,
         ),
-        step("once", range(ITEMS), None, text_file(folder / "out" / "none.txt"), checkpoint_seconds=0.05),
+        step("once", range(ITEMS), None, text_file(folder / "out" / "none.txt"), checkpoint_seconds=AT_THE_END),
     )
 
 
@@ -69,6 +86,19 @@ def late(folder: Path) -> Job:
     )
 
 
+def slow(folder: Path) -> Job:
+    """One chunk for all that there is, in which time runs out again and again: each is cut, and each elsewhere."""
+    shop = f"sqlite:///{folder}/shop.db"
+    lines, pages = text_lines(folder / "lines.txt"), Pages()
+    options = {"chunk_size": ITEMS * 2}
+    return Job(
+        "slow",
+        step("load", csv_rows(folder / "sales.csv"), to_slow_sale, insert(shop, "sales"), retry=TRY_AGAIN, **options),
+        step("add", pages, to_slow_move, execute(shop, ADD), **options),
+        step("lines", lines, to_slow_lines, text_file(folder / "out" / "slow.txt"), checkpoint_seconds=6, **options),
+    )
+
+
 def calls(folder: Path) -> Job:
     """Plain functions as writers: nothing may be lost, and only the chunk in flight may come again."""
     return Job(
@@ -78,7 +108,15 @@ def calls(folder: Path) -> Job:
     )
 
 
-JOBS: dict[str, Callable[[Path], Job]] = {"tables": tables, "files": files, "late": late, "calls": calls}
+JOBS: dict[str, Callable[[Path], Job]] = {
+    "tables": tables,
+    "files": files,
+    "late": late,
+    "slow": slow,
+    "calls": calls,
+}
+
+ADD = "UPDATE balance SET total = total + :amount WHERE shop = :shop"
 
 
 def step(name: str, read: Any, process: Any, write: Any, **options: Any) -> Step[Any, Any]:
@@ -94,6 +132,7 @@ def prepare(folder: Path) -> None:
     documents = [f'{{"id": {i}' + ("}" if i % 11 != 10 else "") for i in range(ITEMS)]
     (folder / "documents.jsonl").write_text("\n".join(documents) + "\n")
     execute_script(folder / "shop.db", SHOP)
+    execute_script(folder / "family.db", FAMILY)
     execute_script(folder / "orders.db", ORDERS)
     execute_script(folder / "numbers.db", NUMBERS)
 
@@ -109,6 +148,18 @@ END;
 CREATE TABLE parts (id INTEGER, part INTEGER CHECK (part <> 3 OR id <> 8));
 CREATE TABLE balance (shop TEXT PRIMARY KEY, total INTEGER);
 INSERT INTO balance VALUES ('s0', 0), ('s1', 0), ('s2', 0);
+"""
+
+FAMILY = """
+CREATE TABLE parents (code TEXT UNIQUE, id INTEGER UNIQUE);
+CREATE TABLE children (parent INTEGER REFERENCES parents (id) ON UPDATE CASCADE);
+CREATE TABLE renamed (parent INTEGER);
+CREATE TRIGGER audited_children AFTER UPDATE ON children BEGIN
+    INSERT INTO renamed VALUES (NEW.parent);
+    SELECT RAISE(FAIL, 'no such number') WHERE NEW.parent % 7 = 3;
+END;
+INSERT INTO parents VALUES ('c0', -1), ('c1', -2), ('c2', -3);
+INSERT INTO children VALUES (-1), (-2), (-3);
 """
 
 ORDERS = """
@@ -182,6 +233,12 @@ def to_latest(number: int) -> dict[str, Any]:
     return {"shop": f"s{number % 7}", "number": number}
 
 
+def to_parent(number: int) -> dict[str, Any]:
+    """Gives a parent another number, and so its children: one that their trigger may refuse."""
+    reach("K5")
+    return {"code": f"c{number % 3}", "id": number}
+
+
 def to_row(row: dict[str, Any]) -> dict[str, Any] | Drop:
     """Some cannot be written in a cell."""
     reach("K5")
@@ -219,6 +276,41 @@ async def to_order_lines(number: int) -> AsyncIterator[dict[str, int]]:
     reach("K5")
     for line in range(number % 3):
         yield {"id": number, "line": line}
+
+
+def to_slow_sale(row: dict[str, str]) -> dict[str, Any] | Drop:
+    """As in `tables`, but it takes its time, and fails less often: what is tried again has a pass of its own."""
+    CLOCK.spend(SLOW_SECONDS)
+    return to_sale(row) if int(row["id"]) in (22, 31) else to_steady_sale(row)
+
+
+async def to_slow_move(number: int) -> dict[str, Any]:
+    """What is added to a shop's balance, waited for."""
+    CLOCK.spend(SLOW_SECONDS)
+    return to_move({"shop": f"s{number % 3}", "amount": 2**number})
+
+
+def to_slow_lines(line: str) -> Iterator[str]:
+    """One line and a line of its length; some are two lines."""
+    CLOCK.spend(SLOW_SECONDS)
+    yield from (to_line(line), str(len(line)))
+
+
+class Pages:
+    """A reader whose blocks have no place for a checkpoint inside."""
+
+    address, seeks, items = "pages", True, 5
+
+    def read(self, after: Position | None) -> Iterator[Block[int]]:
+        """A page has no inside to go on from."""
+        if after is not None and after.offset:
+            raise AssertionError(f"a checkpoint stands inside a page, at {after}")
+        for start in range(after.anchor or 0 if after else 0, ITEMS, self.items):
+            yield Block(range(start, start + self.items), start, start + self.items, divisible=False)
+
+    def place(self, position: Position) -> Place:
+        """Nowhere: none of its items fails."""
+        return Place("pages", position.ordinal)
 
 
 class AppendIds:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from tests.crash.jobs import CHUNK, JOBS
+from tests.crash.jobs import CHUNK, ITEMS, JOBS
 
 from batchwright import Job, Status, run
 from batchwright.ledgers.locks import is_held
@@ -114,6 +114,33 @@ def difference(found: Counter[str], expected: Counter[str]) -> Difference:
     return Difference(expected - found, found - expected)
 
 
+def wrong_rows(folder: Path) -> list[str]:
+    """What is wrong in the tables of `tables`, in words of its own: a refused row has left a trace, or a good one none.
+
+    That it is the same without a kill says nothing about this.
+    """
+    sold = [number for number, amount in _amounts(folder) if amount != 13 and amount <= 900]
+    renamed = [number for number in range(ITEMS) if number % 7 != 3]
+    newest = [max(number for number in renamed if number % 3 == code) for code in range(3)]
+    expected = {
+        ("shop.db", "SELECT id FROM sales"): sold,
+        ("shop.db", "SELECT id FROM audit"): sold,
+        ("family.db", "SELECT parent FROM renamed"): renamed,
+        ("family.db", "SELECT id FROM parents ORDER BY code"): newest,
+        ("family.db", "SELECT parent FROM children ORDER BY parent % 3"): newest,
+    }
+    return [
+        f"{query}: {found} instead of {numbers}"
+        for (name, query), numbers in expected.items()
+        if (found := _numbers(folder / name, query)) != numbers
+    ]
+
+
+def _numbers(path: Path, query: str) -> list[int]:
+    with closing(sqlite3.connect(path)) as connection:
+        return [row[0] for row in connection.execute(query)]
+
+
 def wrong_calls(folder: Path, kills: int) -> list[str]:
     """What is wrong with what functions got, which may get the chunk in flight again, and only that one."""
     chunk_of = {sale: ordinal // CHUNK for ordinal, sale in sales_by_ordinal(folder)}
@@ -125,11 +152,16 @@ def wrong_calls(folder: Path, kills: int) -> list[str]:
 
 
 def sales_by_ordinal(folder: Path) -> Iterator[tuple[int, int]]:
-    """The place in the input and the id of each sale that is written."""
-    for ordinal, line in enumerate((folder / "sales.csv").read_text().splitlines()[1:]):
+    """The place in the input and the id of each sale that has an output: here they are the same number."""
+    return ((number, number) for number, _ in _amounts(folder))
+
+
+def _amounts(folder: Path) -> Iterator[tuple[int, int]]:
+    """The id and the amount of each sale that has an output."""
+    for line in (folder / "sales.csv").read_text().splitlines()[1:]:
         fields = line.split(",")
         if len(fields) == 3 and is_written(dict(zip(("id", "shop", "amount"), fields, strict=True))):
-            yield ordinal, int(fields[0])
+            yield int(fields[0]), int(fields[2])
 
 
 def is_written(row: dict[str, str]) -> bool:

@@ -32,10 +32,11 @@ def another_ledger(lives: Lives) -> Iterable[Schedule]:
 
 
 def power_cuts(lives: Lives) -> Iterable[Schedule]:
-    """Files, which lose at each kill what was not synced."""
-    life = lives["files"]
-    deep = [Schedule(each.job, each.kills, frozenset({POWER})) for each in nested("files", life)]
-    return at_every_point("files", life, POWER) + deep
+    """Files and tables, which lose at each kill what was not synced."""
+    jobs = ("files", "tables")
+    once = [schedule for job in jobs for schedule in at_every_point(job, lives[job], POWER)]
+    deep = [Schedule(each.job, each.kills, frozenset({POWER})) for job in jobs for each in nested(job, lives[job])]
+    return once + deep
 
 
 def at_random_places(lives: Lives) -> Iterable[Schedule]:

@@ -16,6 +16,7 @@ from tests.crash.commands import command, new_folder
 from tests.crash.fork_client import ROOT
 from tests.crash.jobs import ORDERS, execute_script
 from tests.crash.planted import no_fsync
+from tests.crash.power import is_durable
 
 from batchwright.ledgers.sqlite import SqliteLedger
 from batchwright.model.block import Position
@@ -23,9 +24,6 @@ from batchwright.model.checkpoint import Checkpoint, Counts, StepKey
 from batchwright.ports import Scope
 from batchwright.testing.fake_clock import FakeClock
 from batchwright.writers import insert
-
-DURABLE = {"wal": 2, "delete": 3}
-"""FULL, and EXTRA where the deletion of a journal is the commit."""
 
 TRACED = "openat,openat2,open,pwrite64,write,fdatasync,fsync,unlink"
 
@@ -69,13 +67,6 @@ def careless_connections(folder: Path) -> list[str]:
     for open_one in (*sinks, ledger):
         open_one.close()
     return careless
-
-
-def is_durable(connection: Any) -> bool:
-    """Whether its journal mode and its level of syncing go together."""
-    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
-    (level,) = connection.execute("PRAGMA synchronous").fetchone()
-    return bool(level >= DURABLE[mode])
 
 
 def unsynced_commits(job: str, parent: Path, bug: str = "-") -> list[str]:

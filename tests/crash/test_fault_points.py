@@ -18,6 +18,20 @@ def test_between_them_the_jobs_reach_every_fault_point(lives: dict[str, Life]):
 
 
 @pytest.mark.parametrize("job", JOBS)
+def test_how_often_a_point_is_reached_does_not_depend_on_the_machine(
+    job: str, server: ForkClient, lives: dict[str, Life]
+):
+    assert server.life_of(job).hits == lives[job].hits
+
+
+def test_time_cuts_the_chunks_of_slow_items_and_files_are_durable_between_chunks(lives: dict[str, Life]):
+    steps, commits = lives["slow"].hits["K21"], lives["slow"].hits["K6"]
+    assert commits > 3 * steps, "each step has its whole input for a chunk, and commits several times"
+    synced, chunks = lives["files"].hits["K14"], lives["files"].hits["K6"]
+    assert steps < synced < chunks
+
+
+@pytest.mark.parametrize("job", JOBS)
 def test_killed_at_any_point_and_run_again_a_job_ends_as_if_it_had_not_been(
     job: str, server: ForkClient, lives: dict[str, Life]
 ):
