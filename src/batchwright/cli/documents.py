@@ -15,6 +15,9 @@ from batchwright.model.result import JobResult, StepResult
 
 SCHEMA_VERSION = 1
 
+TOLD_AS_JSON = "told_as_json"
+"""An attribute of errors that a command has printed an object for already."""
+
 
 def document(**content: Any) -> dict[str, Any]:
     """An object to print, with its version first."""

@@ -13,8 +13,17 @@ from typing import Any
 
 import click
 
+from batchwright.cli.documents import TOLD_AS_JSON, document
 from batchwright.cli.spelling import did_you_mean
-from batchwright.cli.streams import is_about_stdout, prepare_streams, say, say_error, silence_stdout, without_secrets
+from batchwright.cli.streams import (
+    is_about_stdout,
+    prepare_streams,
+    say,
+    say_error,
+    silence_stdout,
+    without_secrets,
+    write_json,
+)
 from batchwright.model.errors import BatchwrightError
 from batchwright.observers.plain_text import printable
 
@@ -44,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return code
     except BaseException as error:  # noqa: BLE001 - the one place where every error ends
-        return _Ending(secrets, debug="--debug" in given).explain(error)
+        return _Ending(secrets, debug="--debug" in given, json="--json" in given).explain(error)
 
 
 class _LazyGroup(click.Group):
@@ -122,21 +131,20 @@ def _call(arguments: list[str], secrets: list[str]) -> int:
 class _Ending:
     """Turns an exception into words and an exit code."""
 
-    def __init__(self, secrets: Iterable[str], *, debug: bool) -> None:
-        self._secrets, self._debug = secrets, debug
+    def __init__(self, secrets: Iterable[str], *, debug: bool, json: bool) -> None:
+        self._secrets, self._debug, self._json = secrets, debug, json
 
     def explain(self, error: BaseException) -> int:
         if self._debug and not isinstance(error, SystemExit | click.ClickException):
             self._say_traceback(error, with_text=not isinstance(error, BatchwrightError))
         match error:
             case click.ClickException():
-                self._say_error(_one_line(error))
-                return error.exit_code
+                return self._refuse(error, _one_line(error), error.exit_code)
             case BatchwrightError():
-                self._say_error(str(error))
+                code = self._refuse(error, str(error), error.exit_code)
                 for note in getattr(error, "__notes__", ()):
                     say(without_secrets(note, self._secrets))
-                return error.exit_code
+                return code
             case SystemExit():
                 return error.code if isinstance(error.code, int) else 1
             case KeyboardInterrupt() | click.Abort():
@@ -145,6 +153,13 @@ class _Ending:
             case OSError() if is_about_stdout(error):
                 return self._end_without_stdout(error)
         return self._report_bug(error)
+
+    def _refuse(self, error: BaseException, text: str, code: int) -> int:
+        """Say why nothing was done; a program that asked for JSON gets its object all the same."""
+        self._say_error(text)
+        if self._json and TOLD_AS_JSON not in vars(error):
+            write_json(document(exit_code=code, error=without_secrets(text, self._secrets)))
+        return code
 
     def _end_without_stdout(self, error: OSError) -> int:
         silence_stdout()

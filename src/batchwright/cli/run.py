@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from batchwright.cli.documents import error_document, result_document
+from batchwright.cli.documents import TOLD_AS_JSON, error_document, result_document
 from batchwright.cli.job_command import METAVAR, ChosenJob, JobCommand, user_output_on_stderr
 from batchwright.cli.next_commands import GOES_ON, command, failure_commands, option_texts
 from batchwright.cli.option_types import WholeNumber
@@ -98,6 +98,7 @@ class _Run:
             return stopped.exit_code
         except BatchwrightError as refused:
             self._print(error_document(job.name, refused, refused.exit_code), job)
+            vars(refused)[TOLD_AS_JSON] = True
             raise
         code = self._exit_code(result, error)
         self._print(result_document(result, code), job)
@@ -107,6 +108,7 @@ class _Run:
         if error is not None:
             for text in commands:
                 error.add_note(text)
+            vars(error)[TOLD_AS_JSON] = True
             raise error
         if not self._options.quiet:
             for text in commands:

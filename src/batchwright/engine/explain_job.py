@@ -9,6 +9,7 @@ from typing import Any
 
 from batchwright.job import Job, Step, ordered_steps
 from batchwright.model.guarantee import Guarantee
+from batchwright.model.policy import parse_limit
 from batchwright.ports import Reader, Writer
 
 LARGEST_SENSIBLE_CHUNK = 100_000
@@ -56,7 +57,7 @@ def explain(job: Job) -> Explanation:
     return Explanation(
         job.name,
         tuple(_explain_step(step, before[step.name]) for step in steps),
-        tuple(warning for step in steps for warning in _warnings(step)),
+        tuple(warning for step in steps for warning in _warnings(step, anew=not job.identifiable)),
         NOTES,
     )
 
@@ -114,11 +115,11 @@ def _names(errors: Any) -> str:
     return " or ".join(error.__name__ for error in (errors if isinstance(errors, tuple) else (errors,)))
 
 
-def _warnings(step: Step[Any, Any]) -> Iterator[StepWarning]:
+def _warnings(step: Step[Any, Any], *, anew: bool) -> Iterator[StepWarning]:
     yield from _warn_of_chunks(step)
     yield from _warn_of_restart(step)
     yield from _warn_of_bad_items(step)
-    yield from _warn_of_repetition(step)
+    yield from _warn_of_repetition(step, anew=anew)
 
 
 def _warn_of_chunks(step: Step[Any, Any]) -> Iterator[StepWarning]:
@@ -152,7 +153,7 @@ def _warn_of_bad_items(step: Step[Any, Any]) -> Iterator[StepWarning]:
             "the first item that fails stops the step",
             'set such items aside: skip=Skip(on=ValueError, limit="0.1%")',
         )
-    elif step.skip is not None and step.skip.limit is None:
+    elif step.skip is not None and parse_limit(step.skip.limit) in ((None, None), (None, 1.0)):
         yield StepWarning(
             step.name,
             "there is no limit on failures: a step in which every item fails still completes",
@@ -167,7 +168,7 @@ def _only_copies(step: Step[Any, Any]) -> bool:
     return step.process is None and from_query and step.target_address.startswith(("csv:", "jsonl:", "text:"))
 
 
-def _warn_of_repetition(step: Step[Any, Any]) -> Iterator[StepWarning]:
+def _warn_of_repetition(step: Step[Any, Any], *, anew: bool) -> Iterator[StepWarning]:
     if _guarantee(step.write) is Guarantee.AT_LEAST_ONCE:
         yield StepWarning(
             step.name,
@@ -177,15 +178,21 @@ def _warn_of_repetition(step: Step[Any, Any]) -> Iterator[StepWarning]:
     if _adds_rows(step.write):
         yield StepWarning(
             step.name,
-            "running the finished job again with --again adds everything a second time",
+            "the job has no parameters: each run of it, once finished, adds everything once more"
+            if anew
+            else "running the finished job again with --again adds everything a second time",
             'use upsert(…, key="id") or insert(…, on_conflict="ignore") into a table with a primary key',
         )
-    if step.retry is not None and step.retry.attempts > 1 and step.process is not None:
+    if step.retry is not None and step.retry.attempts > 1 and not _is_without_functions(step):
         yield StepWarning(
             step.name,
-            f"process is called up to {step.retry.attempts} times for an item that fails",
+            f"your function is called up to {step.retry.attempts} times for an item that fails",
             "let it change nothing outside, or only what may be changed twice",
         )
+
+
+def _is_without_functions(step: Step[Any, Any]) -> bool:
+    return step.process is None and _guarantee(step.write) is not Guarantee.AT_LEAST_ONCE
 
 
 def _adds_rows(target: object) -> bool:

@@ -119,9 +119,13 @@ def test_a_replay_is_taken_for_that_of_its_own_work(after_a_replay):
 )
 def test_a_name_that_is_not_there_is_wrong_use_and_names_those_that_are(after_a_run, command, told):
     ended = after_a_run.call(*command)
-    assert (ended.code, ended.out) == (2, "")
+    assert ended.code == 2
     (line,) = ended.err.splitlines()
     assert told in line
+    if "--json" in command:
+        assert json.loads(ended.out) == {"schema_version": 1, "exit_code": 2, "error": line.removeprefix("error: ")}
+    else:
+        assert ended.out == ""
 
 
 def test_failures_are_grouped_by_cause_first(after_a_run):

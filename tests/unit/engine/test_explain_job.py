@@ -136,11 +136,11 @@ def test_an_idempotent_target_may_be_sent_outputs_again():
         ),
         (
             {"write": Table(adds_again=True)},
-            "running the finished job again with --again adds everything a second time",
+            "the job has no parameters: each run of it, once finished, adds everything once more",
         ),
         (
             {"process": clean, "retry": Retry(attempts=5)},
-            "process is called up to 5 times for an item that fails",
+            "your function is called up to 5 times for an item that fails",
         ),
     ],
 )
@@ -174,3 +174,14 @@ def test_parallelism_and_monitoring_are_notes():
     parallel, monitored = explain(Job("sales", Step("load", read=[1], write=Table()))).notes
     assert "one item at a time" in parallel
     assert "batchwright status" in monitored
+
+
+def test_a_job_with_parameters_adds_again_only_when_told_to():
+    step = Step("load", read=[1], write=Table(adds_again=True), skip=Skip(limit=1))
+    (warning,) = explain(Job("sales", step, parameters={"day": 1})).warnings
+    assert "with --again adds everything a second time" in warning.what
+
+
+def test_a_limit_of_everything_is_no_limit():
+    (warning,) = explain(Job("sales", Step("load", read=[1], write=Table(), skip=Skip(limit="100%")))).warnings
+    assert "there is no limit on failures" in warning.what
