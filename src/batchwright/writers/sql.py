@@ -25,9 +25,9 @@ def insert(
     """Insert each output as a row. Exactly once.
 
     `database` is `sqlite:///file.db` or `postgresql://user@host/database`. A missing table is created from the first
-    chunk that has outputs; `columns` names its columns, or maps them to SQL types. A row that breaks a
-    constraint is that item's failure; with `on_conflict="ignore"` one that breaks a unique constraint is passed over
-    and counts as written.
+    chunk that has outputs; `columns` names all its columns, or maps them to SQL types. In SQLite decimals, dates and
+    UUIDs are stored as text, exactly. What a row lacks is NULL. A row that breaks a constraint is that item's failure;
+    with `on_conflict="ignore"` one that breaks a unique constraint is passed over and counts as written.
     """
     if on_conflict not in ("fail", "ignore"):
         raise DeclarationError("insert: on_conflict must be 'fail' or 'ignore'", f"got {on_conflict!r}")

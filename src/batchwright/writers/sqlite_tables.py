@@ -62,10 +62,11 @@ def _create(connection: sqlite3.Connection, table: Table, values: list[Any]) -> 
     for name, given in table.typed_columns:
         kind = found.get(name) if given is None else given
         if kind is None:
+            named = ", ".join(f'"{known}": "{found.get(known, "TEXT")}"' for known in table.columns)
             raise TargetError(
                 f"table '{table.name}' cannot be created: column '{name}' has only None in the first chunk",
                 "its type is unknown",
-                f'name the types, as in columns={{"{name}": "TEXT", …}}, or create the table',
+                f"name all columns with their types, as in columns={{{named}}}, or create the table",
             )
         required = " NOT NULL" if name in table.key else ""
         definitions.append(f"{quoted(name)} {kind}{required}".replace("  ", " "))

@@ -2,21 +2,23 @@
 
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, find, given, settings
+from hypothesis import HealthCheck, example, find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 from tests.crash import planted
 from tests.unit.engine.runs import Blocks, Ran, bad, rows, run_here, url
 
 from batchwright import DROP, Job, Retry, Skip, Step
+from batchwright.engine.stop import Stop
 from batchwright.ledgers.memory import MemoryLedger
+from batchwright.testing.fake_clock import FakeClock
 from batchwright.writers import insert, text_file
 from batchwright.writers.sqlite import SqlSink
 from batchwright.writers.staged_files import StagedSink
@@ -40,13 +42,15 @@ class PowerCutError(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """An input in blocks, each item with its fate; how it is processed, and where to."""
+    """An input in blocks, each item with its fate; how it is processed, how long that takes, and where to."""
 
     blocks: tuple[tuple[str, ...], ...]
     kind: str
     target: str
     chunk_size: int
     interrupted: tuple[str, int] = ("item", 0)
+    seconds: float = 0.0
+    divisible: bool = True
 
     @property
     def fates(self) -> list[str]:
@@ -82,6 +86,21 @@ cases = st.builds(
     st.tuples(st.sampled_from(("item", "write", "commit", "failures", "checkpoint", "finish")), st.integers(0, 12)),
 )
 
+slow_cases = st.builds(
+    Case,
+    st.lists(st.lists(st.sampled_from(FATES), min_size=1, max_size=30).map(tuple), max_size=4).map(tuple),
+    st.sampled_from(KINDS[1:]),
+    st.sampled_from(TARGETS),
+    st.integers(17, 90),
+    st.tuples(st.sampled_from(("item", "stop", "write", "commit", "checkpoint")), st.integers(0, 90)),
+    st.sampled_from((0.01, 0.4, 2.0, 6.0)),
+    st.booleans(),
+)
+"""Chunks of more items than are processed between two looks at the clock."""
+
+FAILS_TO_SAVE = Case((("pass", "pass", "pass", "refused"),), "none", "file", 3, ("checkpoint", 1))
+"""A staged file whose last checkpoint cannot be saved, with a failure behind the one before."""
+
 
 @FAST
 @given(cases)
@@ -104,7 +123,24 @@ def test_any_chunk_size_gives_the_same_output(case: Case, chunk_size: int):
 
 @FAST
 @given(cases)
+@example(FAILS_TO_SAVE)
 def test_interrupted_anywhere_and_run_again_it_ends_as_if_it_had_not_been(case: Case):
+    with folder() as one, folder() as other:
+        assert not restart_differs(case, one, other)
+
+
+@FAST
+@given(slow_cases)
+def test_chunks_that_are_cut_by_time_give_the_same_output(case: Case):
+    with folder() as one, folder() as other:
+        assert told(run_case(replace(case, seconds=0.0), one)) == told(run_case(case, other))
+        assert outputs_of(case, one) == outputs_of(case, other) == case.expected()
+        assert audited(case, one) == audited(case, other)
+
+
+@FAST
+@given(slow_cases)
+def test_interrupted_among_chunks_that_are_cut_by_time_it_ends_as_if_it_had_not_been(case: Case):
     with folder() as one, folder() as other:
         assert not restart_differs(case, one, other)
 
@@ -165,19 +201,29 @@ def restart_differs(
 
 def run_case(case: Case, here: Path, ledger: MemoryLedger | None = None) -> Ran:
     """Run a case to its end."""
-    return run_here(as_job(step_of(case, here)), ledger=ledger)
+    clock = FakeClock()
+    return run_here(as_job(step_of(case, here, clock)), ledger=ledger, clock=clock)
 
 
 def interrupt(case: Case, here: Path, ledger: MemoryLedger) -> None:
     """Run a case until something ends it, if it comes to that."""
     what, number = case.interrupted
-    step = step_of(case, here, stops_at=number if what == "item" else None)
+    clock, stop = FakeClock(), Stop()
+
+    def reaches(item: int) -> None:
+        if item == number and what == "item":
+            raise PowerCutError
+        if item == number and what == "stop":
+            stop.request("the law")
+
+    step = step_of(case, here, clock, reaches)
     options = {name: getattr(step, name) for name in ("chunk_size", "retry", "skip", "checkpoint_seconds")}
     owner, name = CALLS[case.target].get(what, (None, ""))
     with pytest.MonkeyPatch.context() as patch:
         if owner is not None:
             patch.setattr(owner, name, raising_at(number, getattr(owner, name)))
-        run_here(as_job(Step("law", read=step.read, process=step.process, write=step.write, **options)), ledger=ledger)
+        job = as_job(Step("law", read=step.read, process=step.process, write=step.write, **options))
+        run_here(job, ledger=ledger, clock=clock, stop=stop)
 
 
 CALLS: dict[str, dict[str, tuple[Any, str]]] = {
@@ -214,8 +260,10 @@ def as_job(step: Step[Any, Any]) -> Job:
     return Job("law", step, parameters={"day": 1})
 
 
-def step_of(case: Case, here: Path, stops_at: int | None = None) -> Step[Any, Any]:
-    """The step of a case; its processor raises at an item, if told to."""
+def step_of(
+    case: Case, here: Path, clock: FakeClock, reaches: Callable[[int], None] = lambda _: None
+) -> Step[Any, Any]:
+    """The step of a case; its processor says which item it reaches, and takes its time."""
     numbered, number = [], 0
     fates = iter(case.fates)
     for block in case.blocks:
@@ -227,8 +275,8 @@ def step_of(case: Case, here: Path, stops_at: int | None = None) -> Step[Any, An
         target = insert(url(here / "out.db"), "t")
     return Step(
         "law",
-        read=Blocks(numbered),
-        process=processor(case, stops_at),
+        read=Blocks(numbered, divisible=case.divisible),
+        process=processor(case, clock, reaches),
         write=target,
         chunk_size=case.chunk_size,
         retry=Retry(on=OSError, delay_seconds=0),
@@ -251,14 +299,14 @@ def output(case: Case, text: str, *, refused: bool = False) -> Any:
     return f"{text}\n" if refused else text
 
 
-def processor(case: Case, stops_at: int | None) -> Callable[[Any], Any] | None:
+def processor(case: Case, clock: FakeClock, reaches: Callable[[int], None]) -> Callable[[Any], Any] | None:
     """A processor of the case's kind, which does to each item what its fate is."""
     tried: set[int] = set()
 
     def settle(item: tuple[int, str]) -> list[Any]:
         number, fate = item
-        if number == stops_at:
-            raise PowerCutError
+        reaches(number)
+        clock.advance(case.seconds)
         if fate == "flaky" and number not in tried:
             tried.add(number)
             raise OSError("try again")
