@@ -43,4 +43,4 @@ CLOCK = SteppingClock()
 
 def run_by_it() -> None:
     """From now on jobs run by this clock, in this process."""
-    launch.SystemClock = lambda: CLOCK  # type: ignore[assignment,misc]  # it is only ever called
+    launch.SystemClock = lambda: CLOCK
