@@ -16,7 +16,7 @@ from batchwright.ledgers.postgres_lease import Heart, LeaseTimes, boot_seconds
 from batchwright.ledgers.postgres_session import Session
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, InstanceKey
-from batchwright.model.errors import AlreadyRunningError, DeclarationError, FencedError
+from batchwright.model.errors import AlreadyRunningError, FencedError
 from batchwright.model.status import Status
 from batchwright.testing.ledger_examples import KEY, a_failure, a_request, an_outcome, start_run, step_key
 
@@ -394,9 +394,3 @@ def test_a_patient_setting_of_the_user_does_not_keep_a_successor_waiting(fresh):
     with contextlib.closing(PostgresLedger(url)) as ledger:
         found = ledger._session.connection().execute("SHOW idle_in_transaction_session_timeout").fetchone()
     assert found == ("15s",)
-
-
-@pytest.mark.parametrize("times", [(5, 10, 5), (0, 30, 10), (5, 30, 0), (5, 30, 40)])
-def test_times_that_do_not_fit_each_other_are_refused(times):
-    with pytest.raises(DeclarationError, match="two heartbeats"):
-        LeaseTimes(*times)
