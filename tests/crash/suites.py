@@ -33,7 +33,7 @@ def another_ledger(lives: Lives) -> Iterable[Schedule]:
 
 def power_cuts(lives: Lives) -> Iterable[Schedule]:
     """Files and tables, which lose at each kill what was not synced."""
-    jobs = ("files", "tables")
+    jobs = ("tables", "files")
     once = [schedule for job in jobs for schedule in at_every_point(job, lives[job], POWER)]
     deep = [Schedule(each.job, each.kills, frozenset({POWER})) for job in jobs for each in nested(job, lives[job])]
     return once + deep
