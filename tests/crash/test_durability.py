@@ -27,7 +27,7 @@ from batchwright.writers import insert
 
 TRACED = "openat,openat2,open,pwrite64,write,fdatasync,fsync,unlink"
 
-CALL = re.compile(r"(?:\[pid +\d+\] |\d+ )?(\w+)\((\d+)<([^>]*)>(.*)")
+CALL = re.compile(r"(?:\[pid +\d+\] |\d+ +)?(\w+)\((\d+)<([^>]*)>(.*)")
 
 
 def test_a_new_target_a_given_one_and_the_ledger_are_durable(tmp_path: Path):
