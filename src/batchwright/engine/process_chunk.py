@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice, repeat
 from typing import Any
 
-from batchwright.engine.attempt import Attempts, attempt_again
+from batchwright.engine.attempt import Attempted, Attempts, attempt_again
 from batchwright.engine.call_processor import Processor, refuse_iterators
 from batchwright.engine.read_chunks import Chunk
 from batchwright.engine.stop import Stop
@@ -113,10 +113,12 @@ class Pace:
     stop: Stop
     items: int = 16
 
-    def ends_chunk(self, chunk_began: float, pass_began: float) -> bool:
-        """Whether a chunk ends here, after a whole pass; the next pass is made longer or shorter."""
+    def ends_chunk(self, chunk_began: float, pass_began: float, *, whole: bool) -> bool:
+        """Whether a chunk ends here; after a whole pass the next one is made longer or shorter."""
         now = self.clock.monotonic()
-        if now - pass_began < PASS_SECONDS / 4:
+        if not whole:
+            pass
+        elif now - pass_began < PASS_SECONDS / 4:
             self.items *= 4
         elif now - pass_began > PASS_SECONDS:
             self.items = max(1, self.items // 2)
@@ -148,40 +150,45 @@ def _call(unprocessed: Processed, processor: Processor, policy: Attempts, pace: 
     results: list[Any] = []
     aside: dict[int, SetAside] = {}
     retried, remaining, checked = 0, iter(items), False
-    began = pace.clock.monotonic()
-    pass_began = began
+    began = pass_began = pace.clock.monotonic()
+    looked = 0
     while True:
-        start, size = len(results) + len(aside), pace.items
+        start = len(results) + len(aside)
+        size = max(1, pace.items - (start - looked))
         error = _pass(processor, results, islice(remaining, size))
         if not processor.many and not checked:
             checked = refuse_iterators(results, step)
         position = len(results) + len(aside)
-        if position == len(items):
-            break
-        if error is None and position - start == size:
-            ends = pace.ends_chunk(began, pass_began)
-            pass_began = pace.clock.monotonic()
-            index = chunk.good_indexes()[position]
-            if ends and chunk.cut_at(index):
-                return _cut(unprocessed, index, results, aside, retried, None)
-            continue
-        ended, error = False, error or StopIteration("raised by the processor")
-        try:
-            tried = attempt_again(processor.one, items[position], error, policy)
+        if position < len(items) and (error is not None or position - start < size):
+            error = error or StopIteration("raised by the processor")
+            tried, ends_step = _second_chance(processor, items[position], error, policy)
             retried += tried.attempts - 1
+            index = chunk.good_indexes()[position]
             if tried.error is None:
                 results.append(tried.result)
-                continue
-            error, ended = tried.error, not policy.skips(tried.error)
-            attempts = tried.attempts
-        except StopRequestedError as stopping:
-            error, ended, attempts = stopping, True, 1
-        index = chunk.good_indexes()[position]
-        if ended:
-            return _cut(unprocessed, index, results, aside, retried, error)
-        _forget_frames(error)
-        aside[index] = SetAside(error, Phase.PROCESS, attempts)
-    return Processed(chunk, results, processor.many, {**unprocessed.failed, **aside}, retried)
+            elif ends_step:
+                return _cut(unprocessed, index, results, aside, retried, tried.error)
+            else:
+                _forget_frames(tried.error)
+                aside[index] = SetAside(tried.error, Phase.PROCESS, tried.attempts)
+            position += 1
+        if position == len(items):
+            return Processed(chunk, results, processor.many, {**unprocessed.failed, **aside}, retried)
+        whole = position - looked >= pace.items
+        ends_chunk = pace.ends_chunk(began, pass_began, whole=whole)
+        if whole:
+            looked, pass_began = position, pace.clock.monotonic()
+        if ends_chunk and chunk.cut_at(index := chunk.good_indexes()[position]):
+            return _cut(unprocessed, index, results, aside, retried, None)
+
+
+def _second_chance(processor: Processor, item: Any, error: BaseException, policy: Attempts) -> tuple[Attempted, bool]:
+    """What came of trying an item again, and whether its error ends the step."""
+    try:
+        tried = attempt_again(processor.one, item, error, policy)
+    except StopRequestedError as stopping:
+        return Attempted(None, stopping, 1), True
+    return tried, tried.error is not None and not policy.skips(tried.error)
 
 
 def _pass(processor: Processor, results: list[Any], items: Iterator[Any]) -> BaseException | None:
