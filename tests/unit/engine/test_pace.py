@@ -241,12 +241,12 @@ def test_a_pass_becomes_longer_while_it_is_fast_and_shorter_while_it_is_slow():
     assert pace.items == 64
     passed = clock.monotonic()
     clock.advance(PASS_SECONDS / 2)
-    assert not pace.ends_chunk(began, passed)
+    assert not pace.ends_chunk(began, passed, whole=True)
     assert pace.items == 64
     for _ in range(10):
         passed = clock.monotonic()
         clock.advance(PASS_SECONDS * 1.01)
-        ended = pace.ends_chunk(began, passed)
+        ended = pace.ends_chunk(began, passed, whole=True)
     assert pace.items == 1
     assert ended
 
