@@ -20,6 +20,7 @@ from batchwright.model.parameters import check_storable, sort_parameters
 from batchwright.model.policy import Retry, Skip
 from batchwright.model.processor import ProcessorKind, function_address, processor_kind
 from batchwright.model.secrets import scrub
+from batchwright.model.timeouts import check_seconds, check_timeouts
 from batchwright.ports import Reader, Source, Target, Writer
 
 In = TypeVar("In")
@@ -38,6 +39,9 @@ class StepOptions(TypedDict, total=False):
     write_retry: Retry | None
     after: Sequence[str] | str | None
     checkpoint_seconds: float
+    timeout_seconds: float | None
+    chunk_timeout_seconds: float | None
+    item_timeout_seconds: float | None
 
 
 @dataclass(frozen=True, eq=False, init=False, slots=True)
@@ -49,6 +53,10 @@ class Step(Generic[In, Out]):
     or a function that takes a list of outputs. A step follows the one listed before it, unless `after` names others;
     `after=()` means at once. `write_retry` governs chunks that hit a passing database error; by default those that the
     writer knows as such are tried five times.
+
+    `timeout_seconds` stops the step, to be gone on with, at the end of the chunk in which they are over. A chunk not
+    written and committed within `chunk_timeout_seconds` is undone and fails the step; the writer must be able to. An
+    async function that takes longer than `item_timeout_seconds` fails that item with a TimeoutError.
 
     Raises DeclarationError for what cannot be meant.
     """
@@ -63,6 +71,9 @@ class Step(Generic[In, Out]):
     write_retry: Retry | None
     after: tuple[str, ...] | None
     checkpoint_seconds: float
+    timeout_seconds: float | None
+    chunk_timeout_seconds: float | None
+    item_timeout_seconds: float | None
     secrets: tuple[str, ...]
 
     @overload
@@ -132,23 +143,16 @@ class Step(Generic[In, Out]):
         write_retry: Retry | None = None,
         after: Sequence[str] | str | None = None,
         checkpoint_seconds: float = 1.0,
+        timeout_seconds: float | None = None,
+        chunk_timeout_seconds: float | None = None,
+        item_timeout_seconds: float | None = None,
     ) -> None:
         """Check and keep the declaration; nothing is opened."""
-        values = {
-            "name": name,
-            "read": read,
-            "write": write,
-            "process": process,
-            "chunk_size": chunk_size,
-            "retry": retry,
-            "skip": skip,
-            "write_retry": write_retry,
-            "after": (after,) if isinstance(after, str) else None if after is None else tuple(after),
-            "checkpoint_seconds": checkpoint_seconds,
-            "secrets": (),
-        }
-        for field, value in values.items():
-            object.__setattr__(self, field, value)
+        before = (after,) if isinstance(after, str) else None if after is None else tuple(after)
+        _set(self, name=name, read=read, write=write, process=process, after=before, secrets=())
+        _set(self, chunk_size=chunk_size, retry=retry, skip=skip, write_retry=write_retry)
+        _set(self, checkpoint_seconds=checkpoint_seconds, timeout_seconds=timeout_seconds)
+        _set(self, chunk_timeout_seconds=chunk_timeout_seconds, item_timeout_seconds=item_timeout_seconds)
         _check_step(self)
 
     @property
@@ -190,7 +194,8 @@ class Job:
 
     `parameters` say which work it is: the same job with the same parameters is the same instance. Raises
     DeclarationError for duplicate step names, unknown names in `after`, and circles. A job without parameters that
-    could say which work it is (`identifiable` is False) begins anew each time it is run after it was finished.
+    could say which work it is (`identifiable` is False) begins anew each time it is run after it was finished. A run
+    that lasts longer than `timeout_seconds` is stopped, to be gone on with, at the end of the chunk in work.
     """
 
     name: str
@@ -200,12 +205,19 @@ class Job:
     origin: Origin | None
     secrets: tuple[str, ...]
     identifiable: bool
+    timeout_seconds: float | None
 
-    def __init__(self, name: str, *steps: Step[Any, Any], parameters: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *steps: Step[Any, Any],
+        parameters: Mapping[str, Any] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> None:
         """Check and keep the declaration; nothing is opened."""
         given = dict(parameters or {})
         _set(self, name=name, steps=steps, parameters=given, identifying=given, origin=None, secrets=())
-        _set(self, identifiable=bool(given))
+        _set(self, identifiable=bool(given), timeout_seconds=timeout_seconds)
         _check_job(self)
 
     @classmethod
@@ -228,7 +240,7 @@ class Job:
             raise DeclarationError(f"{function.__qualname__}: a secret is part of a name", "", "name it otherwise")
         made = object.__new__(cls)
         steps = tuple(_keeping_secrets(step, known.secrets) for step in job.steps)
-        _set(made, name=job.name, steps=steps, identifiable=known.identifiable)
+        _set(made, name=job.name, steps=steps, identifiable=known.identifiable, timeout_seconds=job.timeout_seconds)
         _set(made, parameters=known.kept, identifying=known.identifying, secrets=known.secrets)
         _set(made, origin=Origin(_source_path(function), function.__qualname__, made.definition_digest))
         return made
@@ -289,9 +301,9 @@ def _keeping_secrets(step: Step[Any, Any], secrets: tuple[str, ...]) -> Step[Any
     return kept
 
 
-def _set(job: Job, **values: Any) -> None:
+def _set(declared: Job | Step[Any, Any], **values: Any) -> None:
     for field, value in values.items():
-        object.__setattr__(job, field, value)
+        object.__setattr__(declared, field, value)
 
 
 def _check_step(step: Step[Any, Any]) -> None:
@@ -307,6 +319,7 @@ def _check_step(step: Step[Any, Any]) -> None:
         raise DeclarationError(
             f"step '{step.name}': checkpoint_seconds must not be negative", f"got {step.checkpoint_seconds!r}"
         )
+    check_timeouts(step)
     for field, kind in (("retry", Retry), ("skip", Skip), ("write_retry", Retry)):
         value = getattr(step, field)
         if value is not None and not isinstance(value, kind):
@@ -355,6 +368,7 @@ def _check_job(job: Job) -> None:
                 f"step '{step.name}': after names a step that is not there",
                 f"got '{unknown[0]}'; the steps are {', '.join(names)}",
             )
+    check_seconds(f"job '{job.name}': timeout_seconds", job.timeout_seconds)
     _check_targets(job)
     ordered_steps(job)
     check_storable(job.name, job.parameters)

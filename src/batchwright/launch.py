@@ -1,9 +1,10 @@
 """Run a job: the composition root, the only place that picks defaults and puts the parts together."""
 
+import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from batchwright.engine.record_failure import describe_error
 from batchwright.engine.replay_failures import Replayed, replay_failures
 from batchwright.engine.run_job import RunOptions, Surroundings, run_job
 from batchwright.engine.run_step import RunContext
-from batchwright.engine.stop import Stop
+from batchwright.engine.stop import Stop, watched
 from batchwright.job import BoundStep, Job, Step, one_step_job, ordered_steps
 from batchwright.model.errors import (
     BatchwrightError,
@@ -30,6 +31,7 @@ from batchwright.model.failure import Failure, FailureState
 from batchwright.model.policy import parse_limit
 from batchwright.model.result import JobResult
 from batchwright.model.status import Status
+from batchwright.model.timeouts import check_seconds
 from batchwright.origins import load_function, rebuild
 from batchwright.places import ledger_path, ledger_place, report_failures, report_place
 from batchwright.ports import History, Ledger, Observer, Reader, Writer
@@ -87,6 +89,7 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
     limit: int | None = None,
     max_failures: int | str | None = None,
     stop: Stop | None = None,
+    timeout_seconds: float | None = None,
 ) -> JobResult:
     """Run a job, or a single step, to its end; after a crash or a stop, go on from the last committed chunk.
 
@@ -94,7 +97,7 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
     added a second time. `ledger` is a path, the address of a PostgreSQL database, or a Ledger; by default it is
     `.batchwright/ledger.db` near the job's source file. `limit` stops each step after so many items, to be gone on with
     later. `max_failures` replaces the limits of the steps that skip. `stop` lets other threads stop the run at a chunk
-    boundary. One run belongs to one thread.
+    boundary; `timeout_seconds`, instead of the job's own, does so after that time. One run belongs to one thread.
 
     Raises JobFailedError, with the result on it, when a step fails (`check=False` returns the result instead), and
     AlreadyRunningError or another ConfigurationError when nothing could be started.
@@ -102,12 +105,13 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
     caller = sys._getframe(1).f_code.co_filename  # noqa: SLF001 - the ledger's place follows the caller's file
     job = one_step_job(work) if isinstance(work, Step) else work
     _check_call(job, limit, max_failures)
+    check_seconds("timeout_seconds", timeout_seconds)
     source = Path(job.origin.path if job.origin and job.origin.path else caller)
     kept, close = open_ledger(ledger, source)
     announcer = Announcer(observers)
     try:
         around = _surroundings(kept, announcer, stop or Stop(), job.name, source)
-        options = RunOptions(again, yes, limit, max_failures)
+        options = RunOptions(again, yes, limit, max_failures, timeout_seconds)
         result, error = run_job(job, bind(job, durable=kept.durable), options, around)
     finally:
         announcer.close()
@@ -195,7 +199,40 @@ def _surroundings(ledger: Ledger, announcer: Announcer, stop: Stop, job: str, so
         announcer=announcer,
         failures=lambda run: _failures_of(ledger, run),
         report=lambda run: report_failures(beside, run, job, _failures_of(ledger, run)),
+        watched=lambda run: watched(stop, _asking(ledger, run)),
     )
+
+
+def _asking(ledger: Ledger, run: int) -> AbstractContextManager[Callable[[], str]]:
+    return closing(StopRequests(ledger, run)) if ledger.durable else nullcontext(str)
+
+
+class StopRequests:
+    """Whether somebody asks in the ledger that a run stops; read on a connection of its own, opened when needed."""
+
+    def __init__(self, ledger: Ledger, run: int) -> None:
+        """Open nothing yet."""
+        self._ledger, self._run = ledger, run
+        self._history: History | None = None
+        self._warned = False
+
+    def __call__(self) -> str:
+        """Who asks, and when; empty: nobody, or nobody that could be heard."""
+        try:
+            if self._history is None:
+                self._history = open_history(self._ledger)
+            found = self._history.run(self._run)
+        except Exception as error:  # noqa: BLE001 - the run goes on, and whoever asks is heard when it is readable again
+            if not self._warned:
+                logging.getLogger("batchwright").warning("requests to stop cannot be read: %s", error)
+            self._warned = True
+            return ""
+        return found.stop_requested if found is not None else ""
+
+    def close(self) -> None:
+        """Let the ledger go."""
+        if self._history is not None:
+            self._history.close()
 
 
 def _reader(step: Step[Any, Any], *, durable: bool) -> Reader[Any]:

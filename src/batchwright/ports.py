@@ -1,7 +1,7 @@
 """Every port of the engine, as a Protocol. A one-method port also takes a plain callable.
 
 The optional abilities of readers and writers are protocols of their own (`Checks`, `Measures`, `Explains`,
-`Flushes`, `Settles`): an adapter
+`Flushes`, `Settles`, `Interruptible`): an adapter
 that lacks one is complete without it.
 """
 
@@ -190,6 +190,19 @@ class Settles(Protocol):
 
 
 @runtime_checkable
+class Interruptible(Protocol):
+    """A sink, a ledger, or what a reader's `read` returns, if another thread can end what it waits for."""
+
+    def interrupt(self, *, now: bool) -> None:
+        """End what would delay a stop; whoever waited gets the driver's error. Never raises, and may come too late.
+
+        A reader ends its statement. A sink ends its wait for a lock and, only with `now`, a statement that writes.
+        A ledger, whose statements are short, ends its waits with `now`. None of them waits for locks after that.
+        """
+        ...
+
+
+@runtime_checkable
 class Writer(Protocol[Out_contra]):
     """Makes chunks durable."""
 
@@ -246,6 +259,13 @@ class Ledger(CheckpointStore, Protocol):
 
     def move_run(self, run: int, status: Status, error: str = "") -> None:
         """Change an execution's status, as `TRANSITIONS` allows, by compare-and-set."""
+        ...
+
+    def request_stop(self, run: int, who: str) -> bool:
+        """Note on a live execution, whoever owns it, that `who` wants it to stop; the first request stays.
+
+        The one thing that others may write on a live execution. False if it is not live.
+        """
         ...
 
     def begin_step(self, run: int, key: StepKey, source: str, target: str, guarantee: str) -> StepExecution:

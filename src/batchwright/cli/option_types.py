@@ -3,6 +3,7 @@
 The one rule: the message for a wrong value names what would be right; for a secret it never repeats the value.
 """
 
+import math
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
@@ -62,6 +63,26 @@ class WholeNumber(ParamType):
         if self._least is not None and number < self._least:
             self.fail(f"{number} is too small; write {self._least} or more", param, ctx)
         return number
+
+
+class Seconds(ParamType):
+    """A number of seconds; `least` is the smallest that is allowed, by default any above 0."""
+
+    name = "seconds"
+
+    def __init__(self, least: float | None = None) -> None:
+        """Any number above 0 by default."""
+        self._least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number of this text."""
+        try:
+            seconds = float(value)
+        except (ValueError, TypeError):
+            self.fail(f"'{value}' is not a number of seconds", param, ctx)
+        if not (0 < seconds < math.inf or seconds == self._least):
+            self.fail(f"{value} is not a number of seconds above 0", param, ctx)
+        return seconds
 
 
 class SecretType(ParamType):

@@ -11,9 +11,9 @@ import click
 from batchwright.cli.documents import TOLD_AS_JSON, error_document, result_document
 from batchwright.cli.job_command import METAVAR, ChosenJob, JobCommand, user_output_on_stderr
 from batchwright.cli.next_commands import GOES_ON, command, failure_commands, option_texts
-from batchwright.cli.option_types import WholeNumber
+from batchwright.cli.option_types import Seconds, WholeNumber
 from batchwright.cli.shared_options import debug_option, json_option, ledger_option
-from batchwright.cli.signals import Signals, StoppedAtOnce, signals_stop
+from batchwright.cli.signals import GRACE_SECONDS, Signals, StoppedAtOnce, show_past_buffers, signals_stop
 from batchwright.cli.streams import say, say_error, silence_stdout, without_secrets, write_json
 from batchwright.engine.stop import Stop
 from batchwright.job import Job
@@ -29,7 +29,7 @@ FAILED, WITH_FAILURES, STOPPED = 1, 3, 5
 EXIT_CODES = (
     "Exit codes: 0 complete, or already complete; 1 failed; 2 wrong use or configuration, nothing was done; "
     "3 completed with failures; 4 it runs elsewhere; 5 stopped, can be gone on with; 70 a bug in batchwright; "
-    "130 and 143 stopped by a signal."
+    "129, 130 and 143 stopped by a signal."
 )
 
 
@@ -46,6 +46,8 @@ class RunOptions:
     yes: bool
     max_failures: str | None
     tolerate_failures: bool
+    timeout: float | None
+    grace: float
 
 
 def _check_max_failures(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -68,6 +70,19 @@ def _check_max_failures(ctx: click.Context, parameter: click.Parameter, value: s
     help="At most so many failed items, instead of the limits in the job.",
 )
 @click.option("--tolerate-failures", is_flag=True, help="Exit with 0, not 3, when items were set aside.")
+@click.option(
+    "--timeout",
+    type=Seconds(),
+    metavar="SECONDS",
+    help="Stop after this time, instead of the job's; run again to go on.",
+)
+@click.option(
+    "--grace",
+    type=Seconds(0),
+    default=GRACE_SECONDS,
+    metavar="SECONDS",
+    help=f"How long a signal leaves for the chunk in work; {GRACE_SECONDS:g} by default.",
+)
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("--no-progress", is_flag=True, help="Say how it starts and ends, not how far it is.")
@@ -87,6 +102,7 @@ class _Run:
     def __init__(self, chosen: ChosenJob, options: RunOptions) -> None:
         self._chosen, self._options = chosen, options
         self._signals: Signals | None = None
+        self._progress: Progress | None = None
         self._pace: tuple[int, float] | None = None
 
     def go(self) -> int:
@@ -94,7 +110,8 @@ class _Run:
         try:
             result, error = self._run(job)
         except StoppedAtOnce as stopped:
-            say(f"stopped at once: what was committed stays; go on with: {self._go_on(job)}")
+            if not self._options.quiet:
+                say(f"stopped at once: what was committed stays; go on with: {self._go_on(job)}")
             return stopped.exit_code
         except BatchwrightError as refused:
             self._print(error_document(job.name, refused, refused.exit_code), job)
@@ -118,12 +135,13 @@ class _Run:
     def _run(self, job: Job) -> tuple[JobResult, JobFailedError | None]:
         from batchwright.launch import run
 
-        chosen, stop = self._options, Stop()
+        chosen, stop = self._options, Stop(self._tell)
         with contextlib.ExitStack() as stack:
             if chosen.as_json:
                 stack.enter_context(user_output_on_stderr())
             progress = stack.enter_context(Progress(moving=not (chosen.no_progress or chosen.quiet), summary=False))
-            self._signals = stack.enter_context(signals_stop(stop, progress.show_notice))
+            self._progress = progress
+            self._signals = stack.enter_context(signals_stop(stop, chosen.grace))
             stack.callback(self._note_pace, progress)
             try:
                 result = run(
@@ -135,10 +153,19 @@ class _Run:
                     limit=chosen.limit,
                     max_failures=chosen.max_failures,
                     stop=stop,
+                    timeout_seconds=chosen.timeout,
                 )
             except JobFailedError as failed:
                 return failed.result, failed
         return result, None
+
+    def _tell(self, reason: str) -> None:
+        """Say that the run is about to stop. Signal handlers call it: it takes no lock."""
+        if self._options.quiet or self._signals is None or self._progress is None:
+            return
+        notice = self._signals.notice(reason)
+        if not self._progress.show_notice(notice):
+            show_past_buffers(notice)
 
     def _note_pace(self, progress: Progress) -> None:
         self._pace = progress.pace

@@ -33,6 +33,9 @@ LOCK_SECONDS = 10
 IDLE_SECONDS = 20
 """How long a transaction may stay open with nothing happening in it: a frozen owner must not block its successor."""
 
+CANCEL_SECONDS = 2.0
+"""How long the server may take to hear that a statement is to be cancelled."""
+
 _OWN_PARAMETER = "records_schema"
 
 _CONNECTION_DEFAULTS = {
@@ -182,6 +185,13 @@ def close(connection: "Connection") -> None:
     """Let a connection go. Never raises."""
     with contextlib.suppress(Exception):
         connection.close()
+
+
+def interrupt(connection: "Connection | None") -> None:
+    """End the statement that is running, from another thread. Never raises: one that is over is not interrupted."""
+    with contextlib.suppress(Exception):
+        if connection is not None and not connection.closed:
+            connection.cancel_safe(timeout=CANCEL_SECONDS)
 
 
 def in_transaction(connection: "Connection") -> bool:

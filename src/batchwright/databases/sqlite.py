@@ -7,8 +7,11 @@ journal mode; either way `synchronous` is raised to the level that is durable in
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from batchwright.model.errors import BatchwrightError, ConfigurationError, TargetError, WriteError
@@ -19,6 +22,9 @@ SCHEME = "sqlite:///"
 
 BUSY_SECONDS = 5.0
 """How long one statement waits for somebody else's lock."""
+
+_SLICE_SECONDS = 0.1
+"""How long SQLite itself waits: nothing interrupts that, and no signal handler runs meanwhile."""
 
 _ROLLBACK_JOURNALS = ("delete", "truncate", "persist")
 
@@ -56,15 +62,49 @@ def database_path(url: str) -> Path:
     return Path(unquote(url[len(SCHEME) :]))
 
 
-def connect(path: Path, *, timeout_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+@dataclass(slots=True)
+class Patience:
+    """How long a statement waits for somebody else's lock. Another thread may end it, for good."""
+
+    seconds: float = BUSY_SECONDS
+    ended: bool = False
+
+
+class Connection(sqlite3.Connection):
+    """Waits for locks in Python, not in C: signal handlers run meanwhile, and another thread can end the wait."""
+
+    patience: Patience
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        """As sqlite3 has it; on a lock tried again until the patience is over."""
+        try:
+            return super().execute(sql, parameters)
+        except sqlite3.OperationalError as error:
+            if not self._may_wait(error, sql):
+                raise
+        deadline = time.monotonic() + self.patience.seconds - _SLICE_SECONDS
+        while True:
+            try:
+                return super().execute(sql, parameters)
+            except sqlite3.OperationalError as error:
+                if time.monotonic() >= deadline or not self._may_wait(error, sql):
+                    raise
+
+    def _may_wait(self, error: sqlite3.OperationalError, sql: str) -> bool:
+        # Inside a transaction only COMMIT waits for others; what else is busy there stays so until it is rolled back.
+        busy = (getattr(error, "sqlite_errorname", "") or "").startswith("SQLITE_BUSY")
+        return busy and not self.patience.ended and (sql == "COMMIT" or not self.in_transaction)
+
+
+def connect(path: Path, patience: Patience | None = None) -> Connection:
     """A connection for writing, in autocommit mode, durable. Creates the file, but not its folder.
 
     Raises TargetError if the file cannot be opened for writing or is no database.
     """
     created, existed = check_place(path), path.exists()
-    connection: sqlite3.Connection | None = None
+    connection: Connection | None = None
     try:
-        connection = sqlite3.connect(path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False)
+        connection = _connected(str(path), patience)
         _make_durable(connection, created=created)
         _refuse_read_only(connection, path)
     except sqlite3.Error as error:
@@ -76,28 +116,29 @@ def connect(path: Path, *, timeout_seconds: float = BUSY_SECONDS) -> sqlite3.Con
     return connection
 
 
-def connect_read_only(path: Path, *, timeout_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+def connect_read_only(path: Path, patience: Patience | None = None) -> Connection:
     """A connection that cannot write, in autocommit mode. Raises TargetError if there is no such database."""
     if not path.exists():
         raise TargetError(
             f"there is no database {path}", "no such file", "check the path, or run the step that makes it"
         )
     check_place(path)
-    connection: sqlite3.Connection | None = None
+    connection: Connection | None = None
     try:
-        connection = sqlite3.connect(
-            f"{path.resolve().as_uri()}?mode=ro",
-            uri=True,
-            timeout=timeout_seconds,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        connection = _connected(f"{path.resolve().as_uri()}?mode=ro", patience, uri=True)
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
         raise explained(error, path) from error
     return connection
+
+
+def interrupt(connection: sqlite3.Connection | None) -> None:
+    """End the statement that is running, from another thread. Never raises: one that is over is not interrupted."""
+    with contextlib.suppress(sqlite3.Error):
+        if connection is not None:
+            connection.interrupt()
 
 
 @contextlib.contextmanager
@@ -188,6 +229,20 @@ def check_place(path: Path) -> bool:
             f"database {path} cannot be created", f"there is no folder {path.parent}", "create it, or change the path"
         )
     return not path.exists() or path.stat().st_size == 0
+
+
+def _connected(database: str, patience: Patience | None, *, uri: bool = False) -> Connection:
+    patience = patience or Patience()
+    connection = sqlite3.connect(
+        database,
+        uri=uri,
+        timeout=min(_SLICE_SECONDS, patience.seconds),
+        isolation_level=None,
+        check_same_thread=False,
+        factory=Connection,
+    )
+    connection.patience = patience
+    return connection
 
 
 def _make_durable(connection: sqlite3.Connection, *, created: bool) -> None:

@@ -6,6 +6,7 @@ the same iterator after each error, is the fastest loop there is.
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -46,17 +47,17 @@ class Processor(Protocol):
         ...
 
 
-def processor_for(function: Callable[[Any], Any] | None) -> Processor:
-    """How to call this function; where there is none, items are the outputs."""
+def processor_for(function: Callable[[Any], Any] | None, item_seconds: float | None = None) -> Processor:
+    """How to call this function; where there is none, items are the outputs. Only async ones can be timed out."""
     kind = processor_kind(function)
     if function is None:
         return PassThrough()
     if kind is ProcessorKind.GENERATOR:
         return FunctionProcessor(lambda item: list(function(item)), many=True)
     if kind is ProcessorKind.ASYNC:
-        return AsyncProcessor(function, many=False)
+        return AsyncProcessor(function, many=False, item_seconds=item_seconds)
     if kind is ProcessorKind.ASYNC_GENERATOR:
-        return AsyncProcessor(lambda item: _collect(function(item)), many=True)
+        return AsyncProcessor(lambda item: _collect(function(item)), many=True, item_seconds=item_seconds)
     return FunctionProcessor(function, many=False)
 
 
@@ -104,9 +105,9 @@ class FunctionProcessor:
 class AsyncProcessor:
     """Awaits one item at a time on an event loop in a thread of its own, so that it works inside a running loop too."""
 
-    def __init__(self, function: Callable[[Any], Any], *, many: bool) -> None:
+    def __init__(self, function: Callable[[Any], Any], *, many: bool, item_seconds: float | None = None) -> None:
         """Start nothing yet."""
-        self._function = function
+        self._function = function if item_seconds is None else partial(_in_time, function, item_seconds)
         self.many = many
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -186,6 +187,21 @@ def refuse_iterators(results: list[Any], step: str) -> bool:
         "a function that returns an iterator or an awaitable is not recognised as a generator or async function",
         "write it with yield or async def, or return a list",
     )
+
+
+async def _in_time(function: Callable[[Any], Any], seconds: float, item: Any) -> Any:
+    """The function's result. Raises TimeoutError, an item's failure as any other, where it takes longer."""
+    import asyncio
+
+    timeout = asyncio.timeout(seconds)
+    try:
+        async with timeout:
+            return await function(item)
+    except TimeoutError as error:
+        # The function may have a time-out of its own, whose words are better.
+        if timeout.expired():
+            raise TimeoutError(f"the item took longer than item_timeout_seconds={seconds:g}") from error
+        raise
 
 
 async def _collect(outputs: AsyncIterator[Any]) -> list[Any]:

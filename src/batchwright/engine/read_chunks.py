@@ -4,7 +4,8 @@ The one rule: where a chunk ends is arithmetic over what the blocks said, never 
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -80,16 +81,22 @@ class Chunk:
         return self.segments[bisect_right([segment.index for segment in self.segments], index) - 1].divisible
 
 
-def read_chunks(reader: Reader[Any], after: Position | None, chunk_size: int) -> Iterator[Chunk]:
+def read_chunks(
+    reader: Reader[Any],
+    after: Position | None,
+    chunk_size: int,
+    interrupting: Callable[[object], AbstractContextManager[object]] = nullcontext,
+) -> Iterator[Chunk]:
     """Chunks of `chunk_size` records from a position on; the last one may be shorter.
 
-    Records that were read before the reader raised an error come as a chunk first, then the error. Raises ReadError if
-    the input ends before the position.
+    Records that were read before the reader raised an error come as a chunk first, then the error. While it reads, the
+    reader's iterator is in the context that `interrupting` gives. Raises ReadError if the input ends before the
+    position.
     """
     ordinal, skip = (after.ordinal, after.offset) if after else (0, 0)
     chunk = Chunk(ordinal)
     try:
-        for block in reader.read(after):
+        for block in _read(reader, after, interrupting):
             reach("K4")
             taken = min(skip, len(block))
             skip -= taken
@@ -112,6 +119,14 @@ def read_chunks(reader: Reader[Any], after: Position | None, chunk_size: int) ->
         )
     if len(chunk):
         yield chunk
+
+
+def _read(
+    reader: Reader[Any], after: Position | None, interrupting: Callable[[object], AbstractContextManager[object]]
+) -> Iterator[Block[Any]]:
+    blocks = reader.read(after)
+    with interrupting(blocks):
+        yield from blocks
 
 
 def _append(chunk: Chunk, block: Block[Any], start: int, stop: int) -> None:

@@ -4,7 +4,7 @@ The one rule: a lap that is complete is never done again unless somebody says so
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from batchwright.engine.announce import Announcer
@@ -13,7 +13,13 @@ from batchwright.engine.restart import BEGIN_AGAIN, lap_in_targets, require_fini
 from batchwright.engine.run_step import RunContext, check_adapters, run_step
 from batchwright.engine.stop import Stop
 from batchwright.job import BoundStep, Job, ordered_steps
-from batchwright.model.errors import AbandonedError, BatchwrightError, ConfirmationError, FencedError
+from batchwright.model.errors import (
+    AbandonedError,
+    BatchwrightError,
+    ConfirmationError,
+    FencedError,
+    StopRequestedError,
+)
 from batchwright.model.events import JobFinished, JobStarted
 from batchwright.model.execution import JobExecution, RunRequest
 from batchwright.model.failure import Failure
@@ -31,11 +37,15 @@ class RunOptions:
     confirmed: bool = False
     limit: int | None = None
     max_failures: int | str | None = None
+    timeout_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a run works with. `failures` reads a run's failures; `report` writes them to a file and names it."""
+    """What a run works with. `failures` reads a run's failures; `report` writes them to a file and names it.
+
+    `watched` is the context in which a run is watched for what asks it to stop.
+    """
 
     ledger: Ledger
     clock: Clock
@@ -43,6 +53,7 @@ class Surroundings:
     announcer: Announcer
     failures: Callable[[int], Iterator[Failure]]
     report: Callable[[int], str]
+    watched: Callable[[int], AbstractContextManager[object]] = nullcontext
 
 
 def run_job(
@@ -123,6 +134,7 @@ def _context(
         secrets=job.secrets,
         limit=options.limit,
         max_failures=options.max_failures,
+        timeout_seconds=job.timeout_seconds if options.timeout_seconds is None else options.timeout_seconds,
     )
 
 
@@ -155,8 +167,10 @@ def _execute(
         JobStarted(context.run, job.name, context.lap, job.parameters, guarantees, ledger.address, resumed)
     )
     try:
-        results, error = _run_steps(job, bound, context)
+        with _stoppable(job, context, around):
+            results, error = _run_steps(job, bound, context)
         text = next((result.error for result in results.values() if result.error), "")
+        text = text or (_status(results) is Status.STOPPED and context.stop.requested) or ""
         seconds = context.clock.monotonic() - started
         result = replace(_result(job, context, results, around, _status(results)), seconds=seconds, error=text)
         if result.failed:
@@ -169,6 +183,17 @@ def _execute(
         raise
     around.announcer.announce(JobFinished(context.run, result))
     return result, error
+
+
+@contextmanager
+def _stoppable(job: Job, context: RunContext, around: Surroundings) -> Iterator[None]:
+    """Let the run be stopped by its deadline, by whoever asks in the ledger, and out of the ledger's waits."""
+    over = f"timeout_seconds={context.timeout_seconds} of job '{job.name}' are over"
+    with ExitStack() as stack:
+        stack.enter_context(context.stop.interrupting(context.ledger))
+        stack.enter_context(context.stop.deadline(context.clock, context.timeout_seconds, over))
+        stack.enter_context(around.watched(context.run))
+        yield
 
 
 def _conclude(result: JobResult, context: RunContext, error: BaseException | None) -> None:
@@ -184,7 +209,7 @@ def _conclude(result: JobResult, context: RunContext, error: BaseException | Non
 def _break_off(job: Job, context: RunContext, around: Surroundings, ended: BaseException) -> None:
     """Close a run that an error goes through. Who is fenced neither writes nor asks: the work is somebody else's."""
     interrupted = isinstance(ended, KeyboardInterrupt)
-    text = "interrupted" if interrupted else describe_error(ended, job.secrets)
+    text = context.stop.requested or "interrupted" if interrupted else describe_error(ended, job.secrets)
     status = Status.STOPPED if interrupted else Status.FAILED
     results = {step.name: StepResult(step.name, None) for step in job.steps}
     try:
@@ -217,6 +242,9 @@ def _run_steps(
                 results[step.name] = _completed(bound[step.name], context)
                 continue
             results[step.name], error = run_step(bound[step.name], context)
+        except StopRequestedError:
+            # It had not begun yet.
+            results[step.name], error = StepResult(step.name, None), None
         except Exception as raised:  # noqa: BLE001 - whatever stands in a step's way is in its result
             error = raised
             results[step.name] = StepResult(step.name, Status.FAILED, error=describe_error(raised, context.secrets))

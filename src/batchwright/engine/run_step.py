@@ -10,7 +10,7 @@ The states of a step, and what holds in each when the process dies:
 import resource
 import sys
 from collections.abc import Generator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -20,7 +20,7 @@ from batchwright.engine.announce import Announcer
 from batchwright.engine.attempt import Attempts
 from batchwright.engine.call_processor import Processor, processor_for
 from batchwright.engine.commit_chunk import OpenTarget, commit_chunk, finish_target
-from batchwright.engine.process_chunk import Pace, process_chunk
+from batchwright.engine.process_chunk import Pace, Processed, process_chunk
 from batchwright.engine.read_chunks import Chunk, read_chunks
 from batchwright.engine.record_failure import FailureRecorder, describe_error, note_place
 from batchwright.engine.restart import failures_behind, recall
@@ -28,7 +28,16 @@ from batchwright.engine.stop import Stop, pause
 from batchwright.job import BoundStep
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
-from batchwright.model.errors import BatchwrightError, FailureLimitError, ReadError, StopRequestedError
+from batchwright.model.errors import (
+    BatchwrightError,
+    ChunkTimeoutError,
+    DamagedOutputError,
+    FailureLimitError,
+    FencedError,
+    ReadError,
+    StopRequestedError,
+    WriteError,
+)
 from batchwright.model.events import ChunkCommitted, ItemFailed, StepFinished, StepStarted
 from batchwright.model.execution import StepOutcome
 from batchwright.model.failure import Failure
@@ -59,6 +68,7 @@ class RunContext:
     secrets: Sequence[str] = ()
     limit: int | None = None
     max_failures: int | str | None = None
+    timeout_seconds: float | None = None
 
     def step_key(self, step: str) -> StepKey:
         """What everything durable about a step is stored under."""
@@ -80,6 +90,7 @@ class _Running:
 
     def committed(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
         """Take note of a commit: events at once, the ledger's copy about once a second."""
+        self.context.stop.chunk_committed()
         self.checkpoint = checkpoint
         self.fresh.extend(failures)
         announcer = self.context.announcer
@@ -126,10 +137,14 @@ def run_step(bound: BoundStep, context: RunContext) -> tuple[StepResult, BaseExc
 
     Raises what stands in the way before anything is read, and KeyboardInterrupt once the step is closed as STOPPED.
     """
-    step = bound.step
+    step, stop = bound.step, context.stop
     check_adapters(bound)
     scope = Scope(context.step_key(step.name), context.ledger, context.clock, step.checkpoint_seconds, claims=True)
-    with closing(bound.writer.open(scope)) as sink:
+    over = f"timeout_seconds={step.timeout_seconds} of step '{step.name}' are over"
+    with ExitStack() as stack:
+        sink = stack.enter_context(closing(bound.writer.open(scope)))
+        stack.enter_context(stop.interrupting(sink, writes=True))
+        stack.enter_context(stop.deadline(context.clock, step.timeout_seconds, over))
         checkpoint = recall(bound, scope.key, sink, context.ledger, partial(pause, context.clock, context.stop))
         running = _begin(bound, context, checkpoint, sink)
         if running.checkpoint.finished:
@@ -139,13 +154,13 @@ def run_step(bound: BoundStep, context: RunContext) -> tuple[StepResult, BaseExc
             if error is None:
                 return running.end(_finished_status(running.checkpoint.counts)), None
         except KeyboardInterrupt:
-            running.end(Status.STOPPED, "interrupted")
+            running.end(Status.STOPPED, stop.requested or "interrupted")
             raise
         except (Exception, SystemExit) as raised:  # noqa: BLE001 - whatever ends a step is in its result
             error = raised
         error = _flushed(sink, error)
     if isinstance(error, StopRequestedError):
-        return running.end(Status.STOPPED), None
+        return running.end(Status.STOPPED, stop.requested or ""), None
     return _failed(running, error), error
 
 
@@ -194,7 +209,10 @@ def _run_chunks(running: _Running, target: OpenTarget, *, resumed: bool) -> Base
     step, stop, limit = running.bound.step, running.context.stop, running.context.limit
     after = running.checkpoint.position if resumed else None
     pace = Pace(running.context.clock, stop)
-    with processor_for(step.process) as processor, closing(_chunks(running, target, after)) as chunks:
+    with (
+        processor_for(step.process, step.item_timeout_seconds) as processor,
+        closing(_chunks(running, target, after)) as chunks,
+    ):
         for read in chunks:
             chunk = read
             if limit is not None and len(chunk) > limit:
@@ -222,7 +240,7 @@ def _run_chunk(
         if processed.ended_by is not None and not isinstance(processed.ended_by, StopRequestedError):
             verb = "reading" if done in chunk.bad else "processing"
             _note(running, processed.ended_by, verb, chunk.locate(done))
-        ended_by = commit_chunk(target, processed)
+        ended_by = _commit_in_time(running, target, processed)
         if ended_by is not None:
             _note(running, ended_by, "writing", running.checkpoint.position)
             return ended_by
@@ -233,19 +251,50 @@ def _run_chunk(
         chunk = chunk.part(done, len(chunk))
 
 
+def _commit_in_time(running: _Running, target: OpenTarget, processed: Processed) -> BaseException | None:
+    """Commit, unless the chunk's time is over first, or a stop does not wait for it: then it is rolled back."""
+    step, stop = running.bound.step, running.context.stop
+    with ExitStack() as stack:
+        if step.chunk_timeout_seconds is not None:
+            stack.enter_context(stop.chunk_deadline(running.context.clock, step.chunk_timeout_seconds))
+        try:
+            return commit_chunk(target, processed)
+        except (StopRequestedError, FencedError, DamagedOutputError, FailureLimitError):
+            raise
+        except Exception as error:
+            if stop.late:
+                raise _too_late(running, processed, error) from error
+            if stop.now:
+                raise StopRequestedError from error
+            raise
+
+
+def _too_late(running: _Running, processed: Processed, error: Exception) -> WriteError:
+    step, chunk = running.bound.step, processed.chunk
+    why = "" if isinstance(error, ChunkTimeoutError) else f": {describe_error(error, running.context.secrets)}"
+    return WriteError(
+        f"step '{step.name}': a chunk was not written and committed within {step.chunk_timeout_seconds:g} seconds",
+        f"items {chunk.start + 1:,} to {chunk.start + len(chunk):,} are rolled back{why}",
+        "make chunks smaller, or raise chunk_timeout_seconds",
+    )
+
+
 def _chunks(running: _Running, target: OpenTarget, after: Position | None) -> Generator[Chunk, None, None]:
     """The chunks of the input; a reader that raises is opened again at the last position, as `retry` allows."""
-    step, tries = running.bound.step, 0
+    step, stop, tries = running.bound.step, running.context.stop, 0
     reach("K3")
     while True:
         try:
-            for chunk in read_chunks(running.bound.reader, after, step.chunk_size):
+            for chunk in read_chunks(running.bound.reader, after, step.chunk_size, stop.interrupting):
                 after, tries = chunk.end, 0
                 yield chunk
             return
-        except BatchwrightError:
-            raise
         except Exception as error:
+            if stop.requested is not None:
+                # What was read before is committed; the next run reads on there, and meets this error if it is one.
+                raise StopRequestedError from error
+            if isinstance(error, BatchwrightError):
+                raise
             tries += 1
             if step.retry is None or not step.retry.allows(error, tries):
                 error.add_note(f"while reading on after item {after.ordinal if after else 0} of step '{step.name}'")
@@ -281,8 +330,15 @@ def _open_target(running: _Running, sink: Sink[Any]) -> OpenTarget:
         limit=limit,
         checkpoint=running.checkpoint,
         committed=running.committed,
-        owned=context.ownership.check,
+        owned=partial(_require_time, context),
     )
+
+
+def _require_time(context: RunContext) -> None:
+    """Raise FencedError once the work may be somebody else's, ChunkTimeoutError once the time of the chunk is over."""
+    context.ownership.check()
+    if context.stop.late:
+        raise ChunkTimeoutError
 
 
 def _note(running: _Running, error: BaseException, verb: str, position: Position) -> None:

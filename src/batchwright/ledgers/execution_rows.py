@@ -15,7 +15,7 @@ from batchwright.model.status import Status
 
 RUN_COLUMNS = (
     "id", "job", "parameters_hash", "lap", "status", "started_at", "ended_at",
-    "kind", "parameters", "steps", "origin", "host", "pid", "error",
+    "kind", "parameters", "steps", "origin", "host", "pid", "error", "stop_requested",
 )  # fmt: skip
 
 OUTCOME_COLUMNS = (*COUNTS, "seconds", "peak_memory_bytes", "error")
@@ -29,7 +29,7 @@ STEP_COLUMNS = (
 def run_of(row: Sequence[Any]) -> JobExecution:
     """An execution from `RUN_COLUMNS`."""
     number, job, parameters_hash, lap, status, started_at, ended_at, kind, *rest = row
-    parameters, steps, origin, host, pid, error = rest
+    parameters, steps, origin, host, pid, error, stop_requested = rest
     return JobExecution(
         id=number,
         key=InstanceKey(job, parameters_hash),
@@ -44,6 +44,7 @@ def run_of(row: Sequence[Any]) -> JobExecution:
         host=host,
         pid=pid,
         error=error,
+        stop_requested=stop_requested,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from batchwright.ledgers.failure_groups import Cause, group_failures
 from batchwright.ledgers.locks import LockOwnership
-from batchwright.ledgers.transitions import closed_as, not_owned, owner_gone, refused, this_host
+from batchwright.ledgers.transitions import closed_as, not_owned, owner_gone, refused, stop_request, this_host
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
 from batchwright.model.codec import decode, encode
@@ -85,6 +85,14 @@ class MemoryLedger:
             raise refused("run", run, _status(found), status)
         ended_at = None if status.live else found.ended_at or datetime.now(UTC)
         self._keep_run(replace(found, status=status, ended_at=ended_at, error=error or found.error))
+
+    def request_stop(self, run: int, who: str) -> bool:
+        """Note on a live execution that `who` wants it to stop; the first request stays."""
+        found = self._runs.get(run)
+        if found is None or not found.status.live:
+            return False
+        self._runs[run] = replace(found, stop_requested=found.stop_requested or stop_request(who))
+        return True
 
     def begin_step(self, run: int, key: StepKey, source: str, target: str, guarantee: str) -> StepExecution:
         """Record a new execution of a step, RUNNING, with the counts that its lap had so far.

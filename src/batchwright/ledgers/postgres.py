@@ -102,6 +102,12 @@ class PostgresLedger:
             lambda connection, doubts: executions.move_run(connection, self._schema, run, status, error, doubts),
         )
 
+    def request_stop(self, run: int, who: str) -> bool:
+        """Note on a live execution, whoever owns it, that `who` wants it to stop; the first request stays."""
+        return self._session.patiently(
+            lambda connection, _: executions.request_stop(connection, self._schema, run, who), until=self._patience()
+        )
+
     def begin_step(self, run: int, key: StepKey, source: str, target: str, guarantee: str) -> StepExecution:
         """Record a new execution of a step, RUNNING, with the counts that its lap had so far.
 

@@ -11,7 +11,7 @@ from batchwright.databases.postgres_texts import unescaped
 from batchwright.databases.records import COUNTS, KEY, key_values, storable
 from batchwright.ledgers import execution_rows as rows
 from batchwright.ledgers.postgres_session import run
-from batchwright.ledgers.transitions import LIVE, closed_as, owner_gone, refused, this_host
+from batchwright.ledgers.transitions import LIVE, closed_as, owner_gone, refused, stop_request, this_host
 from batchwright.model.checkpoint import Counts, InstanceKey, StepKey
 from batchwright.model.execution import JobExecution, RunRequest, StepExecution, StepOutcome
 from batchwright.model.status import Status, sources_of
@@ -34,6 +34,11 @@ _OPEN_LAP = (
 _MOVE_RUN = (
     f"UPDATE {{schema}}.{JOBS} SET status = %s, seen_at = now(), error = coalesce(nullif(%s, ''), error), "  # noqa: S608 - as above
     "ended_at = CASE WHEN %s THEN NULL ELSE coalesce(ended_at, now()) END WHERE id = %s AND status = ANY(%s)"
+)
+
+_REQUEST_STOP = (
+    f"UPDATE {{schema}}.{JOBS} SET stop_requested = coalesce(nullif(stop_requested, ''), %s) "  # noqa: S608 - as above
+    "WHERE id = %s AND status = ANY(%s)"
 )
 
 _SET_OUTCOME = (
@@ -92,6 +97,12 @@ def move_run(connection: "Connection", schema: str, number: int, status: Status,
     # After a commit in doubt: it was done.
     if not (doubts and found is status):
         raise refused("run", number, found, status)
+
+
+def request_stop(connection: "Connection", schema: str, number: int, who: str) -> bool:
+    """Note on a live run, whoever owns it, that it is to stop; the first request stays."""
+    values = (storable(stop_request(who)), number, [status.value for status in LIVE])
+    return bool(run(connection, schema, _REQUEST_STOP, values).rowcount == 1)
 
 
 def last_step(connection: "Connection", schema: str, key: StepKey) -> StepExecution | None:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from batchwright.databases import sqlite_records as records
 from batchwright.databases.records import COUNTS, key_values, storable
-from batchwright.databases.sqlite import connect, transaction
+from batchwright.databases.sqlite import Patience, connect, transaction
 from batchwright.databases.sqlite_schema import migrate
 from batchwright.ledgers import execution_rows as executions
 from batchwright.ledgers import sqlite_rows as rows
 from batchwright.ledgers.locks import WAIT_SECONDS, LockOwnership, hold
-from batchwright.ledgers.transitions import LIVE, closed_as, not_owned, owner_gone, refused, this_host
+from batchwright.ledgers.transitions import LIVE, closed_as, not_owned, owner_gone, refused, stop_request, this_host
 from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
 from batchwright.model.errors import LedgerError
 from batchwright.model.execution import JobExecution, RunRequest, StepExecution, StepOutcome
@@ -53,8 +53,9 @@ class SqliteLedger:
         self._lock_wait_seconds = lock_wait_seconds
         self._owned: set[InstanceKey] = set()
         self._pid = os.getpid()
+        self._patience = Patience(BUSY_SECONDS)
         with rows.opening(self._path):
-            self._connection = _open(self._path)
+            self._connection = _open(self._path, self._patience)
 
     @property
     def address(self) -> str:
@@ -100,6 +101,12 @@ class SqliteLedger:
             )
             if moved.rowcount != 1:
                 raise refused("run", run, _status(connection, "batchwright_job_executions", run), status)
+
+    def request_stop(self, run: int, who: str) -> bool:
+        """Note on a live execution, whoever owns it, that `who` wants it to stop; the first request stays."""
+        with self._writing() as connection:
+            request = storable(stop_request(who))
+            return connection.execute(_REQUEST_STOP, (request, run)).rowcount == 1
 
     def begin_step(self, run: int, key: StepKey, source: str, target: str, guarantee: str) -> StepExecution:
         """Record a new execution of a step, RUNNING, with the counts that its lap had so far.
@@ -175,6 +182,10 @@ class SqliteLedger:
         with self._writing() as connection:
             records.settle_failures(connection, key, ordinals)
 
+    def interrupt(self, *, now: bool) -> None:
+        """With `now` no statement waits for a lock any more."""
+        self._patience.ended = self._patience.ended or now
+
     def close(self) -> None:
         """Release the file. What is owned stays owned until its context ends."""
         with rows.explaining(self._path):
@@ -184,6 +195,7 @@ class SqliteLedger:
     def _own(self, key: InstanceKey) -> Iterator[LockOwnership]:
         with hold(rows.lock_folder(self._path), key, wait_seconds=self._lock_wait_seconds):
             self._owned.add(key)
+            self._patience.ended = False
             try:
                 yield LockOwnership()
             finally:
@@ -216,25 +228,30 @@ _MOVE_RUN = (
     "ended_at = CASE WHEN ? THEN NULL ELSE coalesce(ended_at, ?) END"
 )
 
+_REQUEST_STOP = (
+    "UPDATE batchwright_job_executions SET stop_requested = coalesce(nullif(stop_requested, ''), ?) "  # noqa: S608 - ours
+    f"WHERE id = ? AND status IN ({', '.join(repr(status.value) for status in LIVE)})"
+)
+
 _SET_OUTCOME = (
     "UPDATE batchwright_step_executions SET seen_at = ?, "  # noqa: S608 - our own column names
     + ", ".join(f"{column} = ?" for column in executions.OUTCOME_COLUMNS)
 )
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path, patience: Patience) -> sqlite3.Connection:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.is_dir() or (path.exists() and path.stat().st_size > 0):
-        return _connect(path)
+        return _connect(path, patience)
     # One process at a time makes the file: SQLite does not wait for others while it enters WAL mode.
     with hold(rows.lock_folder(path), InstanceKey(f"the ledger {path.name}", ""), wait_seconds=BUSY_SECONDS):
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        return _connect(path)
+        return _connect(path, patience)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = connect(path, timeout_seconds=BUSY_SECONDS)
+def _connect(path: Path, patience: Patience) -> sqlite3.Connection:
+    connection = connect(path, patience)
     try:
         records.prepare(connection)
         migrate(connection, rows.COMPONENT, rows.migrations())

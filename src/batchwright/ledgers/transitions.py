@@ -4,6 +4,7 @@ The one rule: a change that touches no row is explained, never passed over.
 """
 
 import os
+from datetime import UTC, datetime
 
 from batchwright.model.errors import BatchwrightError, FencedError, LedgerError
 from batchwright.model.status import Status
@@ -56,6 +57,11 @@ def not_owned(job: str) -> LedgerError:
         "this ledger object does not own it",
         "call begin_run inside `with ledger.own(key):`",
     )
+
+
+def stop_request(who: str) -> str:
+    """What is stored of a request to stop: who made it, and when."""
+    return f"{who} at {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def this_host() -> str:

@@ -23,7 +23,7 @@
     └── JobFailedError                  a job ended FAILED; carries the result
 
 `ItemsFailed` is no error of ours but a writer's answer: these outputs failed, the others are written.
-`StopRequestedError` ends a wait inside the engine and never leaves it.
+`StopRequestedError` and `ChunkTimeoutError` end a wait inside the engine and never leave it.
 """
 
 from collections.abc import Mapping
@@ -184,3 +184,7 @@ class ItemsFailed(Exception):  # noqa: N818 - an answer, not an error: the name 
 
 class StopRequestedError(Exception):
     """A stop was requested during a wait; never leaves the engine."""
+
+
+class ChunkTimeoutError(Exception):
+    """The time of the chunk in work is over; never leaves the engine."""

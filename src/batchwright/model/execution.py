@@ -62,7 +62,10 @@ class StepExecution:
 
 @dataclass(frozen=True, slots=True)
 class JobExecution:
-    """One attempt at a lap of an instance. `id` is the number of the run in this ledger."""
+    """One attempt at a lap of an instance. `id` is the number of the run in this ledger.
+
+    `stop_requested` says who asked it to stop, and when; empty: nobody.
+    """
 
     id: int
     key: InstanceKey
@@ -77,6 +80,7 @@ class JobExecution:
     host: str = ""
     pid: int = 0
     error: str = ""
+    stop_requested: str = ""
 
     @property
     def job(self) -> str:

@@ -20,6 +20,8 @@ def summary_lines(result: JobResult, pace: tuple[int, float] | None = None) -> l
         f"  outputs {counts.outputs:,}, retried {counts.retried:,}, rolled back {counts.rollbacks:,} chunks",
         f"  {rate}, peak memory {size(result.peak_memory_bytes)}",
     ]
+    if result.status is Status.STOPPED and result.error:
+        lines.insert(1, f"  {printable(result.error)}")
     if result.failure_file:
         lines.append(f"  failures: {printable(result.failure_file)}")
     return [*lines, *_warnings(result)]

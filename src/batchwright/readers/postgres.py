@@ -5,7 +5,7 @@ byte, so that the order is the same on every server and after every upgrade of i
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,6 +15,7 @@ from batchwright.databases import postgres, postgres_errors
 from batchwright.databases.postgres import Database, quoted
 from batchwright.model.block import Block, Place, Position
 from batchwright.model.errors import ReadError, SourceError, TargetError, WriteError
+from batchwright.readers.interruptible_blocks import InterruptibleBlocks
 
 if TYPE_CHECKING:
     from batchwright.databases.postgres import Connection
@@ -67,10 +68,16 @@ class PostgresQuery:
                     "change key=, or select it",
                 )
 
-    def read(self, after: Position | None) -> Iterator[Block[dict[str, Any]]]:
-        """Pages from the key in the anchor on."""
+    def read(self, after: Position | None) -> InterruptibleBlocks[dict[str, Any], "Connection"]:
+        """Pages from the key in the anchor on. Another thread may interrupt them."""
+        return InterruptibleBlocks(lambda opened: self._read(after, opened), postgres.interrupt)
+
+    def _read(
+        self, after: Position | None, opened: "Callable[[Connection], None]"
+    ) -> Generator[Block[dict[str, Any]], None, None]:
         anchor = after.anchor if after else None
         with self._connected() as connection:
+            opened(connection)
             yield from self._pages(connection, anchor) if self.key else self._stream(connection, anchor or 0)
 
     def place(self, position: Position) -> Place:

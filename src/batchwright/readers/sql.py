@@ -5,7 +5,7 @@ The one rule: no OFFSET. A key that is not unique or is NULL would lose rows at 
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +17,7 @@ from batchwright.databases.sqlite import quoted
 from batchwright.model.block import Block, Place, Position
 from batchwright.model.errors import DeclarationError, SourceError
 from batchwright.ports import Reader
+from batchwright.readers.interruptible_blocks import InterruptibleBlocks
 
 PAGE_ROWS = 1_000
 
@@ -99,10 +100,16 @@ class Query:
                     "change key=, or select it",
                 )
 
-    def read(self, after: Position | None) -> Iterator[Block[dict[str, Any]]]:
-        """Pages from the key in the anchor on."""
+    def read(self, after: Position | None) -> InterruptibleBlocks[dict[str, Any], sqlite3.Connection]:
+        """Pages from the key in the anchor on. Another thread may interrupt them."""
+        return InterruptibleBlocks(lambda opened: self._read(after, opened), sqlite.interrupt)
+
+    def _read(
+        self, after: Position | None, opened: Callable[[sqlite3.Connection], None]
+    ) -> Generator[Block[dict[str, Any]], None, None]:
         anchor = after.anchor if after else None
         with closing(self._connect()) as connection:
+            opened(connection)
             yield from self._pages(connection, anchor) if self.key else self._stream(connection, anchor or 0)
 
     def place(self, position: Position) -> Place:

@@ -178,6 +178,11 @@ class PostgresSink:
             return error
         return postgres_errors.explained(error, self._database.shown, self._database.secrets)
 
+    def interrupt(self, *, now: bool) -> None:
+        """With `now` end the statement; a wait for a lock, which looks like any other, ends by `lock_timeout`."""
+        if now:
+            postgres.interrupt(self._connection)
+
     def close(self) -> None:
         """Undo what is open and let the server go."""
         self.rollback()

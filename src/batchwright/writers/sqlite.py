@@ -71,6 +71,7 @@ class SqlSink:
         self._broken: sqlite3.Error | None = None
         self._path = sqlite.database_path(writer.database)
         self._connection: sqlite3.Connection | None = None
+        self._patience = sqlite.Patience()
         self._checkpoint: Checkpoint | None = None
         self._columns: Sequence[str] = ()
         self._state: Mapping[str, Any] = {}
@@ -172,6 +173,12 @@ class SqlSink:
         """A driver's error in our words."""
         return sqlite.explained(error, self._path) if isinstance(error, sqlite3.Error) else error
 
+    def interrupt(self, *, now: bool) -> None:
+        """End the wait for a lock; with `now` also the statement."""
+        self._patience.ended = True
+        if now:
+            sqlite.interrupt(self._connection)
+
     def close(self) -> None:
         """Undo what is open and let the database go."""
         self.rollback()
@@ -182,7 +189,7 @@ class SqlSink:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = sqlite.connect(self._path)
+            self._connection = sqlite.connect(self._path, self._patience)
         return self._connection
 
     def _claim(self, connection: sqlite3.Connection) -> None:

@@ -11,11 +11,18 @@ SALES = ("run", "jobs.py:sales", "--day", "2026-11-22")
 PROGRAM = [sys.executable, "-c", "import sys; from batchwright.cli import main; sys.exit(main())"]
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_one_signal_stops_the_run_at_the_end_of_its_chunk(shop, name, code):
+PRESS = "stopping at the end of this chunk; press Ctrl-C again to stop at once"
+IN_TIME = "stopping at the end of this chunk, in 25 seconds at the latest: stopped by "
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "notice"),
+    [("SIGINT", 130, PRESS), ("SIGTERM", 143, f"{IN_TIME}SIGTERM"), ("SIGHUP", 129, f"{IN_TIME}SIGHUP")],
+)
+def test_one_signal_stops_the_run_at_the_end_of_its_chunk(shop, name, code, notice):
     ended = shop.spawn("run", "jobs.py:signalled", "--name", name)
     assert ended.code == code
-    assert "stopping at the end of this chunk; press Ctrl-C again to stop at once" in ended.err
+    assert [line for line in ended.err.splitlines() if "stopping" in line] == [notice]
     assert "signalled: stopped (run 1)" in ended.err
     assert "read 5 = written 5" in ended.err
     assert ended.err.splitlines()[-1] == f"next: batchwright run jobs.py:signalled --name {name}"

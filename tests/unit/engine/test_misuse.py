@@ -200,7 +200,7 @@ def test_a_file_that_may_not_grow_is_a_failing_disk(tmp_path, ledger):
 def impatient(monkeypatch) -> None:
     """Connections that do not wait five seconds for a lock."""
     connect = sqlite.connect
-    monkeypatch.setattr(sqlite, "connect", lambda path: connect(path, timeout_seconds=0.01))
+    monkeypatch.setattr(sqlite, "connect", lambda path, patience: connect(path, sqlite.Patience(0.01)))
 
 
 @pytest.mark.parametrize("lock", ["IMMEDIATE", "EXCLUSIVE"])

@@ -51,7 +51,7 @@ from batchwright.ledgers.sqlite_rows import migrations
 script = "ALTER TABLE batchwright_instances ADD COLUMN note TEXT;\\nCREATE TABLE batchwright_notes (text TEXT);"
 connection = connect(Path(sys.argv[1]))
 sys.addaudithook(lambda event, _: event == "batchwright.K11" and os.kill(os.getpid(), signal.SIGKILL))
-migrate(connection, "ledger", [*migrations(), Migration(2, script)])
+migrate(connection, "ledger", [*migrations(), Migration(99, script)])
 """
 
 
@@ -262,8 +262,11 @@ def test_the_engines_queries_use_an_index_and_sort_nothing(ledger, query, index,
     assert f"USING INDEX {index}" in plan[0]
 
 
-def version_2(connection, script):
-    migrate(connection, "ledger", [*sqlite_rows.migrations(), Migration(2, script)])
+NEXT = sqlite_rows.migrations()[-1].version + 1
+
+
+def next_version(connection, script):
+    migrate(connection, "ledger", [*sqlite_rows.migrations(), Migration(NEXT, script)])
 
 
 def test_an_empty_file_becomes_a_ledger(tmp_path):
@@ -273,15 +276,15 @@ def test_an_empty_file_becomes_a_ledger(tmp_path):
         assert run_to(ledger, Status.COMPLETED).id == 1
 
 
-def test_a_ledger_of_version_1_is_upgraded_with_everything_in_it(path):
+def test_a_ledger_is_upgraded_with_everything_in_it(path):
     with closing(SqliteLedger(path)) as ledger:
         run = run_to(ledger, Status.COMPLETED)
     with closing(connect(path)) as connection:
         for _ in range(2):
-            version_2(
+            next_version(
                 connection, "ALTER TABLE batchwright_job_executions ADD COLUMN note TEXT NOT NULL DEFAULT 'none';"
             )
-        assert schema_version(connection, "ledger") == 2
+        assert schema_version(connection, "ledger") == NEXT
         assert connection.execute("SELECT id, note FROM batchwright_job_executions").fetchall() == [(run.id, "none")]
 
 
@@ -289,7 +292,7 @@ def test_an_upgrade_that_fails_half_way_changes_nothing(path):
     SqliteLedger(path).close()
     before = schema(path)
     with closing(connect(path)) as connection, pytest.raises(sqlite3.Error, match="already exists"):
-        version_2(connection, "CREATE TABLE batchwright_notes (text TEXT);\n" * 2)
+        next_version(connection, "CREATE TABLE batchwright_notes (text TEXT);\n" * 2)
     assert schema(path) == before
     SqliteLedger(path).close()
 
