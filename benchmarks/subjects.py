@@ -154,5 +154,15 @@ SUBJECTS: dict[str, Callable[..., dict[str, Any]]] = {
     )
 }
 
+
+def _peak() -> dict[str, float]:
+    """The most memory that this process has held, where the system tells it of the process alone."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return {}
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return {"peak_megabytes": int(lines["VmHWM"].split()[0]) / 1024}
+
+
 if __name__ == "__main__":
-    print(json.dumps(SUBJECTS[sys.argv[1]](**json.loads(sys.argv[2]))))
+    print(json.dumps({**SUBJECTS[sys.argv[1]](**json.loads(sys.argv[2])), **_peak()}))
