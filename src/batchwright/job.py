@@ -235,6 +235,9 @@ class Job:
                 f"it returned {type(job).__name__}",
                 "end it with return Job(…)",
             )
+        if job.parameters:
+            wrong = f"{function.__qualname__}: a job function's own parameters are the job's"
+            raise DeclarationError(wrong, "it returned a Job with parameters=", "make them parameters of the function")
         check_storable(job.name, known.kept)
         if any(secret in name for secret in known.secrets for name in (job.name, *(step.name for step in job.steps))):
             raise DeclarationError(f"{function.__qualname__}: a secret is part of a name", "", "name it otherwise")
@@ -377,15 +380,11 @@ def _check_job(job: Job) -> None:
 def _check_targets(job: Job) -> None:
     written: dict[str, str] = {}
     for step in job.steps:
-        if not getattr(step.write, "replaces_target", False):
-            continue
-        other = written.setdefault(step.target_address, step.name)
+        target = getattr(step.write, "replaces_target", None)
+        other = step.name if target is None else written.setdefault(target, step.name)
         if other != step.name:
-            raise DeclarationError(
-                f"job '{job.name}': steps '{other}' and '{step.name}' write the same file",
-                f"each would replace what the other wrote to {step.target_address}",
-                "name another file",
-            )
+            wrong = f"job '{job.name}': steps '{other}' and '{step.name}' write the same file"
+            raise DeclarationError(wrong, f"each would replace the other's {step.target_address}", "name another file")
 
 
 def _source_path(function: Callable[..., Job]) -> str:

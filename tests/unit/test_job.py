@@ -317,3 +317,22 @@ def test_a_path_identifies_the_file_however_it_is_written(tmp_path, monkeypatch)
 
     monkeypatch.chdir(tmp_path)
     assert Job.of(of, source=Path("in.csv")).key == Job.of(of, source=tmp_path / "in.csv").key
+
+
+def test_two_names_of_one_file_are_one_file(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(DeclarationError, match="write the same file"):
+        Job(
+            "j",
+            Step("a", read=[1], write=text_file(tmp_path / "out")),
+            Step("b", read=[1], write=text_file(tmp_path / "link" / "out")),
+        )
+    assert text_file(tmp_path / "sub" / ".." / "out").address == text_file(tmp_path / "out").address
+
+
+def test_a_job_function_does_not_give_parameters_of_its_own():
+    def of(day: int) -> Job:
+        return Job("j", Step("s", read=[1], write=len), parameters={"k": 1})
+
+    with pytest.raises(DeclarationError, match="own parameters are the job's"):
+        Job.of(of, day=1)

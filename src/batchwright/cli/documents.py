@@ -88,6 +88,7 @@ def execution_document(
         "origin": str(execution.origin) if execution.origin else None,
         "host": execution.host,
         "pid": execution.pid,
+        "stop_requested": execution.stop_requested or None,
         "error": execution.error or None,
     }
 

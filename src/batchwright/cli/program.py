@@ -29,6 +29,7 @@ from batchwright.observers.plain_text import printable
 
 COMMANDS = {
     "run": "Run a job, or go on with it where it ended.",
+    "stop": "Ask a run to stop at the end of its chunk.",
     "status": "List the latest runs.",
     "show": "Show everything about a run.",
     "failures": "Show what failed in a run, grouped by cause.",
@@ -158,7 +159,10 @@ class _Ending:
         """Say why nothing was done; a program that asked for JSON gets its object all the same."""
         self._say_error(text)
         if self._json and TOLD_AS_JSON not in vars(error):
-            write_json(document(exit_code=code, error=without_secrets(text, self._secrets)))
+            try:
+                write_json(document(exit_code=code, error=without_secrets(text, self._secrets)))
+            except OSError:
+                silence_stdout()  # nobody reads it; the error is said above
         return code
 
     def _end_without_stdout(self, error: OSError) -> int:

@@ -67,6 +67,8 @@ def _run_facts(execution: JobExecution, ledger: str, replayed: int | None) -> li
     if execution.origin is not None:
         facts.append(("origin", execution.origin))
     facts.append(("ledger", ledger))
+    if execution.stop_requested:
+        facts.append(("stop asked", f"by {execution.stop_requested}"))
     return [*facts, ("error", execution.error)] if execution.error else facts
 
 

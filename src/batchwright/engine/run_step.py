@@ -153,8 +153,8 @@ def run_step(bound: BoundStep, context: RunContext) -> tuple[StepResult, BaseExc
             error = _run_chunks(running, _open_target(running, sink), resumed=checkpoint is not None)
             if error is None:
                 return running.end(_finished_status(running.checkpoint.counts)), None
-        except KeyboardInterrupt:
-            running.end(Status.STOPPED, stop.requested or "interrupted")
+        except KeyboardInterrupt as interrupted:
+            _interrupted(running, interrupted)
             raise
         except (Exception, SystemExit) as raised:  # noqa: BLE001 - whatever ends a step is in its result
             error = raised
@@ -194,6 +194,14 @@ def _flushed(sink: Sink[Any], error: BaseException) -> BaseException:
     except Exception as second:  # noqa: BLE001 - the first error explains more
         error.add_note(f"and then: {second}")
     return error
+
+
+def _interrupted(running: _Running, interrupted: KeyboardInterrupt) -> None:
+    """Close the step, if the ledger lets us: whoever is not waited for does not wait either."""
+    try:
+        running.end(Status.STOPPED, running.context.stop.requested or "interrupted")
+    except BatchwrightError as second:
+        interrupted.add_note(f"and then: {second}")
 
 
 def _failed(running: _Running, error: BaseException) -> StepResult:

@@ -1,6 +1,7 @@
 """A job's parameters: whether they fit its function, which are stored, which say what work it is."""
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -42,7 +43,7 @@ def sort_parameters(function: Callable[..., Any], parameters: Mapping[str, Any])
         known = signature.parameters.get(name)
         if not is_marked(hints.get(name), NonIdentifying) and not (known and _equal(known.default, value)):
             # A relative path means another file in another folder.
-            identifying[name] = value.absolute() if isinstance(value, Path) else value
+            identifying[name] = os.path.abspath(value) if isinstance(value, Path) else value  # noqa: PTH100 - see above
     could = any(
         not is_marked(hints.get(name), Secret) and not is_marked(hints.get(name), NonIdentifying)
         for name in signature.parameters

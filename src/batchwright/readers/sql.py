@@ -4,6 +4,7 @@ The one rule: no OFFSET. A key that is not unique or is NULL would lose rows at 
 """
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -73,7 +74,7 @@ class Query:
     def address(self) -> str:
         """The database's absolute address and a digest of the query."""
         digest = hashlib.sha256(" ".join(self.sql.split()).encode()).hexdigest()[:8]
-        path = sqlite.database_path(self.database).absolute()
+        path = os.path.abspath(sqlite.database_path(self.database))  # noqa: PTH100 - without following links
         return f"{sqlite.SCHEME}{path} query {digest} by {', '.join(self.key) or 'no key'}"
 
     @property

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from itertools import chain
 from operator import attrgetter, itemgetter
-from pathlib import Path
 from typing import Any
 
 from batchwright.model.errors import TargetError
@@ -64,12 +63,16 @@ class CsvFile:
     encoding: str
     header: bool
     guarantee: Guarantee = field(default=Guarantee.EXACTLY_ONCE, init=False)
-    replaces_target: bool = field(default=True, init=False)
+
+    @property
+    def replaces_target(self) -> str:
+        """The file that is replaced in the end, behind all links: no two steps of a job may replace one."""
+        return os.path.realpath(self.path)
 
     @property
     def address(self) -> str:
         """`csv:` and the absolute path."""
-        return f"csv:{Path(self.path).absolute()}"
+        return f"csv:{os.path.abspath(self.path)}"  # noqa: PTH100 - without following links
 
     def check(self) -> None:
         """Raise TargetError if the path cannot become a file. Writes nothing."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date, time
 from decimal import Decimal
 from enum import Enum
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
@@ -36,12 +36,16 @@ class JsonLinesFile:
 
     path: str
     guarantee: Guarantee = field(default=Guarantee.EXACTLY_ONCE, init=False)
-    replaces_target: bool = field(default=True, init=False)
+
+    @property
+    def replaces_target(self) -> str:
+        """The file that is replaced in the end, behind all links: no two steps of a job may replace one."""
+        return os.path.realpath(self.path)
 
     @property
     def address(self) -> str:
         """`jsonl:` and the absolute path."""
-        return f"jsonl:{Path(self.path).absolute()}"
+        return f"jsonl:{os.path.abspath(self.path)}"  # noqa: PTH100 - without following links
 
     def check(self) -> None:
         """Raise TargetError if the path cannot become a file. Writes nothing."""

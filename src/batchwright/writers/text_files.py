@@ -7,7 +7,6 @@ import codecs
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from batchwright.model.errors import BatchwrightError, TargetError
@@ -36,12 +35,16 @@ class TextFile:
     path: str
     encoding: str
     guarantee: Guarantee = field(default=Guarantee.EXACTLY_ONCE, init=False)
-    replaces_target: bool = field(default=True, init=False)
+
+    @property
+    def replaces_target(self) -> str:
+        """The file that is replaced in the end, behind all links: no two steps of a job may replace one."""
+        return os.path.realpath(self.path)
 
     @property
     def address(self) -> str:
         """`text:` and the absolute path."""
-        return f"text:{Path(self.path).absolute()}"
+        return f"text:{os.path.abspath(self.path)}"  # noqa: PTH100 - without following links
 
     def check(self) -> None:
         """Raise TargetError if the path cannot become a file. Writes nothing."""
