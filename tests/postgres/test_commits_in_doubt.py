@@ -194,7 +194,7 @@ def test_a_run_goes_through_commits_in_doubt_by_itself(ledger, fresh, tmp_path, 
 
 def naive_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit that failed is taken for one that did not happen."""
-    monkeypatch.setattr(commit_chunk, "_has_committed", lambda target, processed: False)
+    monkeypatch.setattr(commit_chunk, "_has_committed", lambda target: False)
 
 
 def belief(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ class OpenTarget:
     """A step's open sink with everything that commits need. `checkpoint` is the last one committed.
 
     `undoes` says that what is written can be undone until it is committed; `owned` raises FencedError once the work may
-    be somebody else's.
+    be somebody else's; `sent` are the failures of the last commit that was tried.
     """
 
     step: str
@@ -45,6 +45,7 @@ class OpenTarget:
     owned: Callable[[], None]
     rollbacks: int = field(default=0, init=False)
     retried: int = field(default=0, init=False)
+    sent: Sequence[Failure] = field(default=(), init=False)
 
     def roll_back(self) -> None:
         """Undo what is written and not committed."""
@@ -85,7 +86,7 @@ def commit_chunk(target: OpenTarget, processed: Processed) -> BaseException | No
         except Exception as error:
             fault = target.sink.classify(error)
             if fault is Fault.DOUBTFUL:
-                if _has_committed(target, written):
+                if _has_committed(target):
                     return written.ended_by
                 fault = Fault.TRANSIENT
             target.roll_back()
@@ -199,6 +200,7 @@ def _commit(target: OpenTarget, processed: Processed, outputs: int) -> BaseExcep
         words = describe_error(last, target.recorder.secrets) if last else ""
         raise FailureLimitError(target.step, counts.failed, counts.read, target.limit.limit, words) from last
     failures = [target.recorder.record(chunk, index, processed.failed[index]) for index in sorted(processed.failed)]
+    target.sent = failures
     target.owned()
     target.sink.commit(checkpoint, failures)
     reach("K13")
@@ -230,10 +232,11 @@ def _checkpoint_after(target: OpenTarget, processed: Processed, outputs: int) ->
     return Checkpoint(processed.chunk.end, target.checkpoint.counts + added)
 
 
-def _has_committed(target: OpenTarget, processed: Processed) -> bool:
+def _has_committed(target: OpenTarget) -> bool:
     """Ask the target whether a commit in doubt has taken effect; what follows goes by its word."""
     recalled = ask(target.sink, target.write_retry, target.attempts.pause)
     if recalled is None or recalled.counts.commits <= target.checkpoint.counts.commits:
         return False
-    _advance(target, recalled, list(target.sink.failures())[-len(processed.failed) :] if processed.failed else ())
+    # They were part of it: a second question, which could fail where the first one did not, is not needed.
+    _advance(target, recalled, target.sent)
     return True

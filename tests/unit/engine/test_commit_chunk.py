@@ -9,6 +9,7 @@ from tests.unit.engine.runs import Breaking, as_row, database, rows, run_here, u
 from batchwright import Retry, Skip, Status, Step
 from batchwright.engine.stop import Stop
 from batchwright.model.errors import WriteError
+from batchwright.model.guarantee import Fault
 from batchwright.testing.fake_clock import FakeClock
 from batchwright.writers import execute, insert, upsert
 
@@ -170,6 +171,32 @@ def test_a_commit_in_doubt_is_resolved_by_the_targets_word(tmp_path, took_effect
     assert [failure.ordinal for failure in ran.failures] == ([3] if took_effect else [])
     whole = Step("s", read=range(6), process=process, write=target.writer, chunk_size=2, skip=Skip())
     assert run_here(whole, ledger=ran.ledger).counts == (6, 5, 0, 1)
+    assert rows(tmp_path / "t.db") == [0, 1, 2, 4, 5]
+
+
+def test_once_a_doubt_is_resolved_the_target_is_asked_nothing_more(tmp_path):
+    """Its failures are known: a connection that breaks again right after the answer must not end the step."""
+
+    class CutOffAgain(CutOff):
+        def open(self, scope):
+            sink = super().open(scope)
+            sink.classify = lambda error: Fault.DOUBTFUL
+
+            def failures():
+                raise sqlite3.OperationalError("disk I/O error")
+
+            sink.failures = failures
+            return sink
+
+    def process(item):
+        if item == 3:
+            raise ValueError("bad")
+        return as_row(item)
+
+    target = CutOffAgain(tmp_path / "t.db", took_effect=True)
+    ran = run_here(Step("s", read=range(6), process=process, write=target, chunk_size=2, skip=Skip()))
+    assert ran.result.status is Status.COMPLETED_WITH_FAILURES
+    assert [failure.ordinal for failure in ran.failures] == [3]
     assert rows(tmp_path / "t.db") == [0, 1, 2, 4, 5]
 
 
