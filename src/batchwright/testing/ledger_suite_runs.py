@@ -157,6 +157,29 @@ class LedgerRunsSuite(LedgerUnderTest):
                 ledger.move_run(run.id, status, "second word")
         assert (status_of(ledger, run), last_run(ledger).error) == (Status.FAILED, "first word")
 
+    def test_anybody_may_ask_a_live_run_to_stop_and_the_first_request_stays(self) -> None:
+        """It changes nothing else, needs no ownership, and is not there for the next run."""
+        ledger = self.ledger()
+        with ledger.own(KEY):
+            run = start_run(ledger)
+            other = self.reopened(ledger)
+            assert other.request_stop(run.id, "Zoë on one")
+            assert other.request_stop(run.id, "somebody on two")
+            asked = self.history(ledger).run(run.id)
+            assert asked is not None
+            assert asked.stop_requested.startswith("Zoë on one at ")
+            assert replace(asked, stop_requested="") == replace(run, status=Status.RUNNING)
+            ledger.move_run(run.id, Status.STOPPED)
+            assert start_run(ledger).stop_requested == ""
+
+    def test_only_a_live_run_is_asked_to_stop(self) -> None:
+        """What has ended, and what never was, is left alone."""
+        ledger = self.ledger()
+        run = run_to(ledger, Status.COMPLETED)
+        assert not ledger.request_stop(run.id, "somebody")
+        assert not ledger.request_stop(99, "somebody")
+        assert last_run(ledger).stop_requested == ""
+
     def test_an_unknown_run_or_step_is_refused(self) -> None:
         """A change that touches no row is an error."""
         ledger = self.ledger()

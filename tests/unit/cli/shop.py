@@ -71,6 +71,18 @@ def signalled(signals: int = 1, name: str = "SIGINT") -> Job:
     return Job("signalled", Step("load", read=rows, process=send, write=target, chunk_size=5))
 
 
+def waiting() -> Job:
+    """Ends only when it is stopped; at its third item it sends SIGTERM, unless it has a time of its own."""
+    import signal
+    import time
+    def wait(number):
+        if number == 2 and "--timeout" not in sys.argv:
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        return number
+    return Job("waiting", Step("load", read=range(100_000), process=wait, write=lambda numbers: None))
+
+
 def killed() -> Job:
     """Kills itself, once."""
     def die(row):
