@@ -192,6 +192,50 @@ def test_a_run_goes_through_commits_in_doubt_by_itself(ledger, fresh, tmp_path, 
     assert 0 < outcome.took_effect < outcome.commits.total()
 
 
+class SetBack:
+    """A writer whose target forgets all but its first chunk while a COMMIT is in doubt, as if a standby took over."""
+
+    def __init__(self, fresh: Fresh, at_commit: int) -> None:
+        self.writer, self.fresh, self.at_commit = insert(fresh.url, "t"), fresh, at_commit
+        self.guarantee, self.address = self.writer.guarantee, self.writer.address
+
+    def open(self, scope):
+        sink = self.writer.open(scope)
+        commit, commits = sink.commit, []
+        table = f"{self.fresh.records}.batchwright_checkpoints"
+
+        def committing(checkpoint, failures):
+            commits.append(checkpoint)
+            if len(commits) == self.at_commit:
+                sink.close()
+                self.fresh.connection.execute(f"DELETE FROM t WHERE n >= 2; DELETE FROM {table}")
+                self.fresh.connection.execute(f"INSERT INTO {table} SELECT * FROM kept")
+                sink._committing = True
+                raise psycopg.OperationalError("server closed the connection unexpectedly")
+            commit(checkpoint, failures)
+            if len(commits) == 1:
+                self.fresh.connection.execute(f"CREATE TABLE kept AS SELECT * FROM {table}")
+
+        sink.commit = committing
+        return sink
+
+
+@pytest.mark.parametrize("at_commit", [3, 5], ids=["at a chunk", "at the end"])
+def test_a_target_that_has_lost_commits_while_one_is_in_doubt_ends_the_run(at_commit, fresh, tmp_path):
+    """Going on from what it says would leave a gap that nobody sees."""
+
+    def job(write) -> Job:
+        step = Step("s", read=range(8), process=lambda n: {"n": n}, write=write, chunk_size=2)
+        return Job("back", step, parameters={"day": 1})
+
+    ledger = f"sqlite:///{tmp_path}/l.db"
+    result = run(job(SetBack(fresh, at_commit)), ledger=ledger, check=False)
+    assert result.status is Status.FAILED
+    assert "its target lacks work that was committed to it" in result.error
+    again = run(job(insert(fresh.url, "t")), ledger=ledger, check=False)
+    assert "its target lacks work that was committed to it" in again.error
+
+
 def naive_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit that failed is taken for one that did not happen."""
     monkeypatch.setattr(commit_chunk, "_has_committed", lambda target: False)

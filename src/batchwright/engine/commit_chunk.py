@@ -16,8 +16,16 @@ from batchwright.engine.isolate_failures import commit_in_parts
 from batchwright.engine.process_chunk import Processed, SetAside
 from batchwright.engine.recall_checkpoint import ask
 from batchwright.engine.record_failure import FailureRecorder, describe_error
+from batchwright.engine.restart import BEGIN_AGAIN
 from batchwright.model.checkpoint import Checkpoint, Counts
-from batchwright.model.errors import FailureLimitError, FencedError, ItemsFailed, StopRequestedError, WriteError
+from batchwright.model.errors import (
+    FailureLimitError,
+    FencedError,
+    GroundChangedError,
+    ItemsFailed,
+    StopRequestedError,
+    WriteError,
+)
 from batchwright.model.failure import Failure, Phase
 from batchwright.model.fault_points import reach
 from batchwright.model.guarantee import Fault
@@ -68,7 +76,8 @@ def commit_chunk(target: OpenTarget, processed: Processed) -> BaseException | No
     """Make a processed chunk durable, retrying passing errors and setting refused items aside.
 
     Returns the error that ends the step behind what was committed, or None. Raises FailureLimitError and FencedError,
-    with the chunk not committed, and any error that the target does not recover from.
+    with the chunk not committed, GroundChangedError if the target has lost what was committed to it, and any error that
+    it does not recover from.
     """
     tries, written = 0, processed
     while True:
@@ -108,7 +117,7 @@ def finish_target(target: OpenTarget) -> None:
         except Exception as error:
             fault = target.sink.classify(error)
             if fault is Fault.DOUBTFUL:
-                recalled = ask(target.sink, target.write_retry, target.attempts.pause)
+                recalled = _recalled(target)
                 if recalled is not None and recalled.finished:
                     return
                 fault = Fault.TRANSIENT
@@ -234,9 +243,22 @@ def _checkpoint_after(target: OpenTarget, processed: Processed, outputs: int) ->
 
 def _has_committed(target: OpenTarget) -> bool:
     """Ask the target whether a commit in doubt has taken effect; what follows goes by its word."""
-    recalled = ask(target.sink, target.write_retry, target.attempts.pause)
-    if recalled is None or recalled.counts.commits <= target.checkpoint.counts.commits:
+    recalled = _recalled(target)
+    if recalled is None or recalled.counts.commits == target.checkpoint.counts.commits:
         return False
     # They were part of it: a second question, which could fail where the first one did not, is not needed.
     _advance(target, recalled, target.sent)
     return True
+
+
+def _recalled(target: OpenTarget) -> Checkpoint | None:
+    """The target's checkpoint. Raises GroundChangedError if it is behind what was committed: a gap would be left."""
+    recalled = ask(target.sink, target.write_retry, target.attempts.pause)
+    found, known = recalled.counts.commits if recalled else 0, target.checkpoint.counts.commits
+    if found < known:
+        raise GroundChangedError(
+            f"step '{target.step}': its target lacks work that was committed to it",
+            f"{known:,} chunks were committed, it knows of {found:,}: it was restored, or lost acknowledged commits",
+            f"restore the target, or {BEGIN_AGAIN}",
+        )
+    return recalled
