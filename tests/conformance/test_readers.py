@@ -9,9 +9,9 @@ from batchwright.ports import Reader
 from batchwright.readers.csv_files import CsvRows
 from batchwright.readers.csv_records import CsvDialect
 from batchwright.readers.iterables import iterable_reader
-from batchwright.readers.json_lines import JsonLines
+from batchwright.readers.json_lines import json_reader
 from batchwright.readers.line_files import LineFile
-from batchwright.readers.text_files import TextLines
+from batchwright.readers.text_files import text_reader
 from batchwright.testing.reader_suite import ReaderSuite
 
 COUNT = 40
@@ -33,7 +33,7 @@ class TestTextLines(FileSuite):
     content = "".join(f"line {n}\r\n" for n in range(COUNT)).encode()
 
     def reader(self, folder: Path) -> Reader[Any]:
-        return TextLines(self.file(folder))
+        return text_reader(self.file(folder))
 
     def expected(self) -> list[Any]:
         return [f"line {n}" for n in range(COUNT)]
@@ -96,7 +96,7 @@ class TestJsonLines(FileSuite):
     content = "".join(json.dumps({"n": n}) + "\n" for n in range(COUNT)).encode()
 
     def reader(self, folder: Path) -> Reader[Any]:
-        return JsonLines(self.file(folder))
+        return json_reader(self.file(folder))
 
     def expected(self) -> list[Any]:
         return [{"n": n} for n in range(COUNT)]

@@ -3,15 +3,20 @@
 The one rule: the order of columns is said once, here, for the side that writes and the side that reads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from batchwright.databases.records import COUNTS, storable
+from batchwright.databases.records import COUNTS, failure_of, storable
 from batchwright.model.checkpoint import Counts, InstanceKey, StepKey
 from batchwright.model.codec import decode, encode
 from batchwright.model.execution import JobExecution, Origin, RunRequest, StepExecution, StepOutcome
+from batchwright.model.failure import Failure
 from batchwright.model.status import Status
+
+PAGE = 100
+
+FetchFailures = Callable[[tuple[Any, ...], int], Sequence[Sequence[Any]]]
 
 RUN_COLUMNS = (
     "id", "job", "parameters_hash", "lap", "status", "started_at", "ended_at",
@@ -46,6 +51,32 @@ def run_of(row: Sequence[Any]) -> JobExecution:
         error=error,
         stop_requested=stop_requested,
     )
+
+
+def lap_values(run: JobExecution) -> tuple[Any, ...]:
+    """The lap of an execution, as the columns of its steps and failures hold it."""
+    return (run.key.job, run.key.parameters_hash, run.lap)
+
+
+def in_job_order(steps: Iterable[StepExecution], run: JobExecution) -> list[StepExecution]:
+    """Executions of steps in the order in which the run lists its steps."""
+    places = {name: place for place, name in enumerate(run.steps)}
+    return sorted(steps, key=lambda step: (places.get(step.key.step, len(places)), step.key.partition, step.id))
+
+
+def failures_by_page(fetch: FetchFailures, step: str | None) -> Iterator[Failure]:
+    """Failures by step, partition and ordinal, a page at a time, so that nothing stays open between two pages.
+
+    `fetch` gives the rows behind (step, partition, ordinal), each with its partition as the last column.
+    """
+    after: tuple[Any, ...] = ("" if step is None else step, -1, -1)
+    while True:
+        page = fetch(after, PAGE)
+        for *row, partition in page:
+            yield failure_of(row)
+            after = (row[0], partition, row[1])
+        if len(page) < PAGE:
+            return
 
 
 def request_values(request: RunRequest) -> dict[str, Any]:

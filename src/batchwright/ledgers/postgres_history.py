@@ -11,7 +11,7 @@ from batchwright.databases import postgres_records as records
 from batchwright.databases.postgres import durability_warning
 from batchwright.databases.postgres_schema import schema_version
 from batchwright.databases.postgres_texts import unescaped
-from batchwright.databases.records import failure_columns, failure_of
+from batchwright.databases.records import failure_columns
 from batchwright.ledgers import execution_rows as rows
 from batchwright.ledgers.failure_groups import Cause, group_failures
 from batchwright.ledgers.postgres_session import COMPONENT, Session, migrations, once_more, opening, run
@@ -23,7 +23,6 @@ from batchwright.model.execution import FailureGroup, JobExecution, StepExecutio
 from batchwright.model.failure import Failure, FailureState
 from batchwright.model.status import Status
 
-PAGE = 100
 """Failures are read this many at a time, so that a slow reader keeps no transaction open."""
 
 WAIT_SECONDS = 60.0
@@ -115,9 +114,8 @@ class PostgresHistory:
         if job_run is None:
             return []
         live = [status.value for status in LIVE]
-        steps = [_judged_step(row) for row in self._all(STEPS_OF_LAP, live, *_lap_values(job_run), run)]
-        places = {name: place for place, name in enumerate(job_run.steps)}
-        return sorted(steps, key=lambda step: (places.get(step.key.step, len(places)), step.key.partition, step.id))
+        steps = [_judged_step(row) for row in self._all(STEPS_OF_LAP, live, *rows.lap_values(job_run), run)]
+        return rows.in_job_order(steps, job_run)
 
     def failures(self, run: int, *, step: str | None = None, open_only: bool = False) -> Iterator[Failure]:
         """The failures of this run's lap, by step, partition and ordinal; read a page at a time."""
@@ -126,15 +124,8 @@ class PostgresHistory:
             return
         condition = f" AND state = '{FailureState.OPEN}'" if open_only else ""
         query = (FAILURES_OF_LAP if step is None else FAILURES_OF_STEP) + condition + IN_ORDER
-        after: tuple[Any, ...] = ("", -1, -1)
-        while True:
-            start = after if step is None else (step, *after[1:])
-            page = self._all(query, *_lap_values(job_run), *start, PAGE)
-            for *row, partition in page:
-                yield failure_of(row)
-                after = (row[0], partition, row[1])
-            if len(page) < PAGE:
-                return
+        lap = rows.lap_values(job_run)
+        yield from rows.failures_by_page(lambda after, page: self._all(query, *lap, *after, page), step)
 
     def failure_groups(self, run: int) -> list[FailureGroup]:
         """The same, grouped by cause, most frequent first; payloads are not read."""
@@ -143,7 +134,7 @@ class PostgresHistory:
             return []
         return group_failures(
             Cause(step, phase, error_type, error, state == FailureState.OPEN, Place(*place))
-            for step, phase, error_type, error, state, *place in self._all(CAUSES_OF_LAP, *_lap_values(job_run))
+            for step, phase, error_type, error, state, *place in self._all(CAUSES_OF_LAP, *rows.lap_values(job_run))
         )
 
     def summary(self) -> Mapping[str, Any]:
@@ -215,7 +206,3 @@ def _judged_step(row: Sequence[Any]) -> StepExecution:
 
 def _is_lost(process: str | None, *, owned: bool) -> bool:
     return not owned or is_dead(process or "")
-
-
-def _lap_values(run: JobExecution) -> tuple[Any, ...]:
-    return (run.key.job, run.key.parameters_hash, run.lap)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from batchwright.databases import sqlite_records as records
-from batchwright.databases.records import failure_columns, failure_of
+from batchwright.databases.records import failure_columns
 from batchwright.databases.sqlite import connect_read_only
 from batchwright.databases.sqlite_schema import schema_version
 from batchwright.ledgers import execution_rows as executions
@@ -25,7 +25,6 @@ from batchwright.model.execution import FailureGroup, JobExecution, StepExecutio
 from batchwright.model.failure import Failure, FailureState
 from batchwright.model.status import Status
 
-PAGE = 100
 """Failures are read this many at a time, so that a slow reader keeps no transaction open."""
 
 _RUNS = f"SELECT {', '.join(executions.RUN_COLUMNS)} FROM batchwright_job_executions"  # noqa: S608 - our own column names
@@ -95,10 +94,9 @@ class SqliteHistory:
         if job_run is None:
             return []
         with self._reading() as connection:
-            found = connection.execute(STEPS_OF_LAP, (*_lap_values(job_run), run)).fetchall()
+            found = connection.execute(STEPS_OF_LAP, (*executions.lap_values(job_run), run)).fetchall()
         steps = [self._judged_step(executions.step_of(row), job_run) for row in found]
-        places = {name: place for place, name in enumerate(job_run.steps)}
-        return sorted(steps, key=lambda step: (places.get(step.key.step, len(places)), step.key.partition, step.id))
+        return executions.in_job_order(steps, job_run)
 
     def failures(self, run: int, *, step: str | None = None, open_only: bool = False) -> Iterator[Failure]:
         """The failures of this run's lap, by step, partition and ordinal; read a page at a time."""
@@ -107,16 +105,12 @@ class SqliteHistory:
             return
         condition = f" AND state = '{FailureState.OPEN}'" if open_only else ""
         query = (FAILURES_OF_LAP if step is None else FAILURES_OF_STEP) + condition + IN_ORDER
-        after: tuple[Any, ...] = ("", -1, -1)
-        while True:
-            start = after if step is None else (step, *after[1:])
+
+        def fetch(after: tuple[Any, ...], rows: int) -> list[Any]:
             with self._reading() as connection:
-                page = connection.execute(query, (*_lap_values(job_run), *start, PAGE)).fetchall()
-            for *row, partition in page:
-                yield failure_of(row)
-                after = (row[0], partition, row[1])
-            if len(page) < PAGE:
-                return
+                return connection.execute(query, (*executions.lap_values(job_run), *after, rows)).fetchall()
+
+        yield from executions.failures_by_page(fetch, step)
 
     def failure_groups(self, run: int) -> list[FailureGroup]:
         """The same, grouped by cause, most frequent first; payloads are not read."""
@@ -127,7 +121,7 @@ class SqliteHistory:
             return group_failures(
                 Cause(step, phase, error_type, error, state == FailureState.OPEN, Place(*place))
                 for step, phase, error_type, error, state, *place in connection.execute(
-                    CAUSES_OF_LAP, _lap_values(job_run)
+                    CAUSES_OF_LAP, executions.lap_values(job_run)
                 )
             )
 
@@ -204,10 +198,6 @@ def _refuse_other_version(connection: sqlite3.Connection, path: Path) -> None:
         raise LedgerError(f"{path} is no ledger", "it has no batchwright tables", "check the path")
     mend = "upgrade batchwright" if found > known else "run a job with it, which upgrades it"
     raise LedgerError(f"the ledger {path} is of version {found}", f"this batchwright reads version {known}", mend)
-
-
-def _lap_values(run: JobExecution) -> tuple[Any, ...]:
-    return (run.key.job, run.key.parameters_hash, run.lap)
 
 
 def _one(connection: sqlite3.Connection, statement: str) -> Any:

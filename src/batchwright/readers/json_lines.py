@@ -5,59 +5,27 @@ The one rule: what is not strictly JSON is a bad record with its raw text; NaN a
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from batchwright.model.block import BadRecord, Block, Place, Position
-from batchwright.readers.line_blocks import Located, Parsed, place_record, read_blocks
-from batchwright.readers.line_files import Cut, LineCutter, LineFile
+from batchwright.model.block import BadRecord
+from batchwright.readers.line_blocks import LineReader, Located, Parsed
+from batchwright.readers.line_files import Cut, LineFile
 from batchwright.readers.text_encodings import Lines, TextEncoding, plain_lines, without_line_end
 
 
-def json_lines(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> "JsonLines":
+def json_lines(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> LineReader[Any]:
     """The values of a JSON Lines file (NDJSON): usually one object, a dict, a line. Blank lines are no records.
 
     Restarts where it stopped, without reading the beginning again. A line that is not JSON, is nested too deeply, has
     an integer that Python refuses to convert, cannot be decoded, or is longer than 64 MiB is a bad record; its
     neighbours are fine. Raises SourceError for an unknown encoding.
     """
-    return JsonLines(LineFile(os.fspath(path), encoding))
+    return json_reader(LineFile(os.fspath(path), encoding))
 
 
-@dataclass(frozen=True, slots=True)
-class JsonLines:
-    """A reader of JSON values; build it with `json_lines`."""
-
-    file: LineFile
-
-    @property
-    def address(self) -> str:
-        """The absolute path."""
-        return f"json-lines:{self.file.absolute}"
-
-    @property
-    def seeks(self) -> bool:
-        """A restart goes straight to its byte."""
-        return True
-
-    def read(self, after: Position | None) -> Iterator[Block[Any]]:
-        """Blocks of values. An OSError is left to the caller; a file that is not the same raises GroundChangedError."""
-        with LineCutter(self.file) as cutter:
-            anchor = cutter.start if after is None or after.anchor is None else after.anchor
-            yield from read_blocks(cutter, anchor, _parse)
-
-    def place(self, position: Position) -> Place:
-        """The file, the line and its first byte."""
-        return place_record(self.file, position, lambda cutter: cutter.start, _locate)
-
-    def check(self) -> None:
-        """Raise SourceError if the file is missing, not a regular file, not readable, or in another encoding."""
-        self.file.check()
-
-    def fraction(self, position: Position) -> float | None:
-        """The position's part of the file's bytes."""
-        return self.file.fraction(position)
+def json_reader(file: LineFile) -> LineReader[Any]:
+    """A reader of JSON values in a file that is described already."""
+    return LineReader(file, "json-lines", _parse, _locate)
 
 
 def _parse(encoding: TextEncoding, cut: Cut) -> Parsed:

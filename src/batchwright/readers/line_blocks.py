@@ -6,12 +6,14 @@ The one rule: an anchor is `[byte, line]`, and it moves only when a block is han
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from batchwright.model.block import BadRecord, Block, Place, Position
 from batchwright.model.errors import BatchwrightError
 from batchwright.readers.line_files import Cut, LineCutter, LineFile
 from batchwright.readers.text_encodings import TextEncoding
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,44 @@ Parse = Callable[[TextEncoding, Cut], Parsed]
 
 Locate = Callable[[TextEncoding, Cut, int], Located]
 """Finds the record of a cut that has so many others before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineReader(Generic[Item]):
+    """A reader of a file in which every record is a line of its own. `word` begins its address."""
+
+    file: LineFile
+    word: str
+    parse: Parse
+    locate: Locate
+
+    @property
+    def address(self) -> str:
+        """What the file holds, and its absolute path."""
+        return f"{self.word}:{self.file.absolute}"
+
+    @property
+    def seeks(self) -> bool:
+        """A restart goes straight to its byte."""
+        return True
+
+    def read(self, after: Position | None) -> Iterator[Block[Item]]:
+        """Blocks of records. An OSError is left to the caller; a file that has changed raises GroundChangedError."""
+        with LineCutter(self.file) as cutter:
+            anchor = cutter.start if after is None or after.anchor is None else after.anchor
+            yield from read_blocks(cutter, anchor, self.parse)
+
+    def place(self, position: Position) -> Place:
+        """The file, the line and its first byte."""
+        return place_record(self.file, position, lambda cutter: cutter.start, self.locate)
+
+    def check(self) -> None:
+        """Raise SourceError if the file is missing, not a regular file, not readable, or in another encoding."""
+        self.file.check()
+
+    def fraction(self, position: Position) -> float | None:
+        """The position's part of the file's bytes."""
+        return self.file.fraction(position)
 
 
 def read_blocks(cutter: LineCutter, anchor: list[int], parse: Parse) -> Iterator[Block[Any]]:

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from batchwright.databases import postgres, postgres_errors
@@ -16,6 +16,7 @@ from batchwright.databases.postgres import Database, quoted
 from batchwright.model.block import Block, Place, Position
 from batchwright.model.errors import ReadError, SourceError, TargetError, WriteError
 from batchwright.readers.interruptible_blocks import InterruptibleBlocks
+from batchwright.readers.keyset import place_row, read_pages, require_key
 
 if TYPE_CHECKING:
     from batchwright.databases.postgres import Connection
@@ -60,13 +61,7 @@ class PostgresQuery:
         """
         with self._connected() as connection:
             columns = [name for name, _ in self._columns(connection)]
-        for name in self.key:
-            if name not in columns:
-                raise SourceError(
-                    f"the query on {self.database} has no column '{name}' for its key",
-                    f"its columns are {', '.join(columns)}",
-                    "change key=, or select it",
-                )
+        require_key(self.key, columns, self.database)
 
     def read(self, after: Position | None) -> InterruptibleBlocks[dict[str, Any], "Connection"]:
         """Pages from the key in the anchor on. Another thread may interrupt them."""
@@ -78,19 +73,20 @@ class PostgresQuery:
         anchor = after.anchor if after else None
         with self._connected() as connection:
             opened(connection)
-            yield from self._pages(connection, anchor) if self.key else self._stream(connection, anchor or 0)
+            if self.key:
+                page = partial(self._page, connection, self._ordered(connection))
+                yield from read_pages(page, self.key, self.page_rows, anchor, self.address)
+            else:
+                yield from self._stream(connection, anchor or 0)
 
     def place(self, position: Position) -> Place:
         """The database and the row's key."""
         source = str(self.database)
-        if self.key:
-            with self._connected() as connection:
-                ordered = self._ordered(connection)
-                rows = self._page(connection, ordered, position.anchor, position.offset + 1)
-            if len(rows) > position.offset:
-                row = rows[position.offset]
-                return Place(source, detail=" ".join(f"{name}={row[name]!r}" for name in self.key))
-        return Place(source, detail=f"row {position.ordinal + 1}")
+        if not self.key:
+            return place_row(None, (), position, source)
+        with self._connected() as connection:
+            page = partial(self._page, connection, self._ordered(connection))
+            return place_row(page, self.key, position, source)
 
     @contextmanager
     def _connected(self) -> Iterator["Connection"]:
@@ -113,21 +109,6 @@ class PostgresQuery:
         if isinstance(error, WriteError):
             return ReadError(error.wrong, error.found, error.mend)
         return error
-
-    def _pages(self, connection: "Connection", anchor: Any) -> Iterator[Block[dict[str, Any]]]:
-        ordered = self._ordered(connection)
-        while True:
-            # One row more than the page, to see whether the key at its edge is unique.
-            rows = self._page(connection, ordered, anchor, self.page_rows + 1)
-            self._check_keys(rows)
-            page = rows[: self.page_rows]
-            if not page:
-                return
-            last = [page[-1][name] for name in self.key]
-            yield Block(page, anchor, last)
-            if len(rows) <= self.page_rows:
-                return
-            anchor = last
 
     def _stream(self, connection: "Connection", done: int) -> Iterator[Block[dict[str, Any]]]:
         """Without a key: the server keeps the whole result, outside any transaction, and hands it over by pages."""
@@ -172,21 +153,6 @@ class PostgresQuery:
         cursor = connection.execute(statement.encode(), self._bound(anchor or ()))
         names = [column.name for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor]
-
-    def _check_keys(self, rows: Sequence[dict[str, Any]]) -> None:
-        keys = [tuple(row[name] for name in self.key) for row in rows]
-        words = ", ".join(self.key)
-        if any(None in key for key in keys):
-            raise SourceError(
-                f"the key {words} of a query is NULL in some row", self.address, "choose a key that is never NULL"
-            )
-        for before, key in pairwise(keys):
-            if before == key:
-                raise SourceError(
-                    f"the key {words} of a query is not unique",
-                    f"two rows have {', '.join(map(repr, key))}; rows would be lost at the edge of a page",
-                    "add columns to key= until it is unique",
-                )
 
     @property
     def _sql(self) -> str:

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
 from typing import Any
 
 from batchwright.databases import sqlite
@@ -19,6 +19,7 @@ from batchwright.model.block import Block, Place, Position
 from batchwright.model.errors import DeclarationError, SourceError
 from batchwright.ports import Reader
 from batchwright.readers.interruptible_blocks import InterruptibleBlocks
+from batchwright.readers.keyset import place_row, read_pages, require_key
 
 PAGE_ROWS = 1_000
 
@@ -93,13 +94,7 @@ class Query:
             except sqlite3.Error as error:
                 raise SourceError(f"the query on {path} does not run", str(error), "mend the SQL") from error
             columns = [column[0] for column in cursor.description]
-        for name in self.key:
-            if name not in columns:
-                raise SourceError(
-                    f"the query on {path} has no column '{name}' for its key",
-                    f"its columns are {', '.join(columns)}",
-                    "change key=, or select it",
-                )
+        require_key(self.key, columns, path)
 
     def read(self, after: Position | None) -> InterruptibleBlocks[dict[str, Any], sqlite3.Connection]:
         """Pages from the key in the anchor on. Another thread may interrupt them."""
@@ -111,35 +106,21 @@ class Query:
         anchor = after.anchor if after else None
         with closing(self._connect()) as connection:
             opened(connection)
-            yield from self._pages(connection, anchor) if self.key else self._stream(connection, anchor or 0)
+            if self.key:
+                yield from read_pages(partial(self._page, connection), self.key, self.page_rows, anchor, self.address)
+            else:
+                yield from self._stream(connection, anchor or 0)
 
     def place(self, position: Position) -> Place:
         """The database and the row's key."""
         source = str(sqlite.database_path(self.database))
-        if self.key:
-            with closing(self._connect()) as connection:
-                rows = self._page(connection, position.anchor, position.offset + 1)
-            if len(rows) > position.offset:
-                row = rows[position.offset]
-                return Place(source, detail=" ".join(f"{name}={row[name]!r}" for name in self.key))
-        return Place(source, detail=f"row {position.ordinal + 1}")
+        if not self.key:
+            return place_row(None, (), position, source)
+        with closing(self._connect()) as connection:
+            return place_row(partial(self._page, connection), self.key, position, source)
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite.connect_read_only(sqlite.database_path(self.database))
-
-    def _pages(self, connection: sqlite3.Connection, anchor: Any) -> Iterator[Block[dict[str, Any]]]:
-        while True:
-            # One row more than the page, to see whether the key at its edge is unique.
-            rows = self._page(connection, anchor, self.page_rows + 1)
-            self._check_keys(rows)
-            page = rows[: self.page_rows]
-            if not page:
-                return
-            last = [page[-1][name] for name in self.key]
-            yield Block(page, anchor, last)
-            if len(rows) <= self.page_rows:
-                return
-            anchor = last
 
     def _stream(self, connection: sqlite3.Connection, done: int) -> Iterator[Block[dict[str, Any]]]:
         cursor = connection.execute(self.sql, self._bound(()))
@@ -163,21 +144,6 @@ class Query:
         cursor = connection.execute(statement, self._bound(anchor or ()))
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]
-
-    def _check_keys(self, rows: Sequence[dict[str, Any]]) -> None:
-        keys = [tuple(row[name] for name in self.key) for row in rows]
-        words = ", ".join(self.key)
-        if any(None in key for key in keys):
-            raise SourceError(
-                f"the key {words} of a query is NULL in some row", self.address, "choose a key that is never NULL"
-            )
-        for before, key in pairwise(keys):
-            if before == key:
-                raise SourceError(
-                    f"the key {words} of a query is not unique",
-                    f"two rows have {', '.join(map(repr, key))}; rows would be lost at the edge of a page",
-                    "add columns to key= until it is unique",
-                )
 
     @property
     def _positional(self) -> bool:

@@ -4,58 +4,26 @@ The one rule: every line is an item, empty ones too; one that cannot be decoded 
 """
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
 
-from batchwright.model.block import BadRecord, Block, Place, Position
-from batchwright.readers.line_blocks import Located, Parsed, place_record, read_blocks
-from batchwright.readers.line_files import Cut, LineCutter, LineFile
+from batchwright.model.block import BadRecord
+from batchwright.readers.line_blocks import LineReader, Located, Parsed
+from batchwright.readers.line_files import Cut, LineFile
 from batchwright.readers.text_encodings import TextEncoding, plain_lines, without_line_end
 
 
-def text_lines(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> "TextLines":
+def text_lines(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> LineReader[str]:
     r"""The lines of a text file, without their ends (LF, CR LF or CR).
 
     Restarts where it stopped, without reading the beginning again. A byte order mark is passed over, and decides the
     byte order of utf-16 and utf-32. A line with undecodable bytes, or longer than 64 MiB, is a bad record; its
     neighbours are fine. Raises SourceError for an unknown encoding.
     """
-    return TextLines(LineFile(os.fspath(path), encoding))
+    return text_reader(LineFile(os.fspath(path), encoding))
 
 
-@dataclass(frozen=True, slots=True)
-class TextLines:
-    """A reader of lines; build it with `text_lines`."""
-
-    file: LineFile
-
-    @property
-    def address(self) -> str:
-        """The absolute path."""
-        return f"text:{self.file.absolute}"
-
-    @property
-    def seeks(self) -> bool:
-        """A restart goes straight to its byte."""
-        return True
-
-    def read(self, after: Position | None) -> Iterator[Block[str]]:
-        """Blocks of lines. An OSError is left to the caller; a file that is not the same raises GroundChangedError."""
-        with LineCutter(self.file) as cutter:
-            anchor = cutter.start if after is None or after.anchor is None else after.anchor
-            yield from read_blocks(cutter, anchor, _parse)
-
-    def place(self, position: Position) -> Place:
-        """The file, the line and its first byte."""
-        return place_record(self.file, position, lambda cutter: cutter.start, _locate)
-
-    def check(self) -> None:
-        """Raise SourceError if the file is missing, not a regular file, not readable, or in another encoding."""
-        self.file.check()
-
-    def fraction(self, position: Position) -> float | None:
-        """The position's part of the file's bytes."""
-        return self.file.fraction(position)
+def text_reader(file: LineFile) -> LineReader[str]:
+    """A reader of lines in a file that is described already."""
+    return LineReader(file, "text", _parse, _locate)
 
 
 def _parse(encoding: TextEncoding, cut: Cut) -> Parsed:

@@ -9,17 +9,15 @@ import csv
 import io
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import Any
 
 from batchwright.model.errors import TargetError
-from batchwright.model.guarantee import Guarantee
-from batchwright.ports import Scope, Sink, Writer
-from batchwright.writers.staged_files import StagedSink
-from batchwright.writers.stages import refuse_target
+from batchwright.ports import Writer
+from batchwright.writers.staged_files import StagedFile
 from batchwright.writers.text_files import ByteEncoding, check_encoding, one_by_one, raise_unless_data
 
 CsvRow = Any
@@ -50,56 +48,37 @@ def csv_file(
     """
     check_encoding(encoding)
     _check_delimiter(delimiter)
-    return CsvFile(os.fspath(path), None if columns is None else _checked_columns(columns), delimiter, encoding, header)
+    form = CsvForm(None if columns is None else _checked_columns(columns), delimiter, encoding, header)
+    return StagedFile(os.fspath(path), "csv", lambda: CsvEncoder(form))
 
 
-@dataclass(frozen=True)
-class CsvFile:
-    """A CSV file as the target of a step."""
+@dataclass(frozen=True, slots=True)
+class CsvForm:
+    """How a CSV file is written."""
 
-    path: str
     columns: tuple[str, ...] | None
     delimiter: str
     encoding: str
     header: bool
-    guarantee: Guarantee = field(default=Guarantee.EXACTLY_ONCE, init=False)
-
-    @property
-    def replaces_target(self) -> str:
-        """The file that is replaced in the end, behind all links: no two steps of a job may replace one."""
-        return os.path.realpath(self.path)
-
-    @property
-    def address(self) -> str:
-        """`csv:` and the absolute path."""
-        return f"csv:{os.path.abspath(self.path)}"  # noqa: PTH100 - without following links
-
-    def check(self) -> None:
-        """Raise TargetError if the path cannot become a file. Writes nothing."""
-        refuse_target(self.path)
-
-    def open(self, scope: Scope) -> Sink[CsvRow]:
-        """A sink that writes to a stage beside the path."""
-        return StagedSink(self.path, scope, CsvEncoder(self))
 
 
 class CsvEncoder:
     """Rows as lines of CSV. The rows of the first chunk are kept until it is committed: its columns may still grow."""
 
-    def __init__(self, file: CsvFile) -> None:
+    def __init__(self, form: CsvForm) -> None:
         """Begin with the columns declared, or with none."""
-        self._file = file
-        self._encoding = ByteEncoding(file.encoding)
-        self._columns = file.columns
+        self._form = form
+        self._encoding = ByteEncoding(form.encoding)
+        self._columns = form.columns
         self._first_rows: list[CsvRow] = []
         self._parts: list[bytes] = []
 
     @property
     def form(self) -> str:
         """Delimiter, encoding, header and declared columns."""
-        name = codecs.lookup(self._file.encoding).name
-        declared = "" if self._file.columns is None else f" of {', '.join(self._file.columns)}"
-        return f"CSV {name} {self._file.delimiter!r} {'with' if self._file.header else 'without'} header{declared}"
+        name = codecs.lookup(self._form.encoding).name
+        declared = "" if self._form.columns is None else f" of {', '.join(self._form.columns)}"
+        return f"CSV {name} {self._form.delimiter!r} {'with' if self._form.header else 'without'} header{declared}"
 
     def add(self, outputs: Sequence[CsvRow]) -> Mapping[int, BaseException]:
         """Encode rows. Raises TargetError for a column that is not among those settled."""
@@ -132,9 +111,9 @@ class CsvEncoder:
 
     def head(self) -> bytes:
         """The byte order mark, if the encoding has one, and the header line, if there is one."""
-        if not self._file.header or not self._columns:
+        if not self._form.header or not self._columns:
             return self._encoding.mark
-        return self._encoding.mark + self._encoding.encode(_text([self._columns], self._file.delimiter))
+        return self._encoding.mark + self._encoding.encode(_text([self._columns], self._form.delimiter))
 
     def state(self) -> Mapping[str, Any]:
         """The columns."""
@@ -143,20 +122,20 @@ class CsvEncoder:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take the columns from a checkpoint, or those declared."""
         columns = state.get("columns")
-        self._columns = self._file.columns if columns is None else tuple(columns)
+        self._columns = self._form.columns if columns is None else tuple(columns)
 
     def _encoded(self, rows: Sequence[CsvRow], columns: tuple[str, ...]) -> tuple[bytes, dict[int, BaseException]]:
         if not rows:
             return b"", {}
         try:
-            return self._encoding.encode(_text(_cells(rows, columns), self._file.delimiter)), {}
+            return self._encoding.encode(_text(_cells(rows, columns), self._form.delimiter)), {}
         except Exception as error:  # noqa: BLE001 - asked again below, row by row
             raise_unless_data(error)
         kept, errors = one_by_one(rows, lambda row: self._encode_one(row, columns))
         return b"".join(kept), errors
 
     def _encode_one(self, row: CsvRow, columns: tuple[str, ...]) -> bytes:
-        return self._encoding.encode(_text([_cells_of(row, columns)], self._file.delimiter))
+        return self._encoding.encode(_text([_cells_of(row, columns)], self._form.delimiter))
 
 
 def _text(rows: Iterable[Sequence[Any]], delimiter: str) -> str:

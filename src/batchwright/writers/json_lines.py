@@ -6,7 +6,7 @@ The one rule: plain JSON that every reader understands. Dates, decimals and UUID
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import date, time
 from decimal import Decimal
 from enum import Enum
@@ -14,10 +14,8 @@ from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
-from batchwright.model.guarantee import Guarantee
-from batchwright.ports import Scope, Sink, Writer
-from batchwright.writers.staged_files import StagedSink
-from batchwright.writers.stages import refuse_target
+from batchwright.ports import Writer
+from batchwright.writers.staged_files import StagedFile
 from batchwright.writers.text_files import LineEncoder
 
 
@@ -27,38 +25,16 @@ def json_lines_file(path: str | os.PathLike[str]) -> Writer[object]:
     Keys keep their order. Dataclasses become objects. An output with NaN, an infinity, or a value that JSON does not
     know is that item's failure. An existing file is replaced and its mode kept; a symbolic link is followed.
     """
-    return JsonLinesFile(os.fspath(path))
+    return StagedFile(os.fspath(path), "jsonl", _encoder)
 
 
-@dataclass(frozen=True)
-class JsonLinesFile:
-    """A JSON Lines file as the target of a step."""
+def _encoder() -> LineEncoder[object]:
+    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain).encode
 
-    path: str
-    guarantee: Guarantee = field(default=Guarantee.EXACTLY_ONCE, init=False)
+    def join(outputs: Sequence[object]) -> str:
+        return "\n".join(map(encode, outputs))
 
-    @property
-    def replaces_target(self) -> str:
-        """The file that is replaced in the end, behind all links: no two steps of a job may replace one."""
-        return os.path.realpath(self.path)
-
-    @property
-    def address(self) -> str:
-        """`jsonl:` and the absolute path."""
-        return f"jsonl:{os.path.abspath(self.path)}"  # noqa: PTH100 - without following links
-
-    def check(self) -> None:
-        """Raise TargetError if the path cannot become a file. Writes nothing."""
-        refuse_target(self.path)
-
-    def open(self, scope: Scope) -> Sink[object]:
-        """A sink that writes to a stage beside the path."""
-        encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain).encode
-
-        def join(outputs: Sequence[object]) -> str:
-            return "\n".join(map(encode, outputs))
-
-        return StagedSink(self.path, scope, LineEncoder("JSON Lines", "utf-8", join, encode))
+    return LineEncoder("JSON Lines", "utf-8", join, encode)
 
 
 def _plain(value: Any) -> Any:

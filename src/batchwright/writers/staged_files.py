@@ -12,8 +12,8 @@ the encoder.
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -21,8 +21,8 @@ from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import DamagedOutputError, FencedError, GroundChangedError, ItemsFailed, WriteError
 from batchwright.model.failure import Failure
 from batchwright.model.fault_points import reach
-from batchwright.model.guarantee import Fault
-from batchwright.ports import Scope
+from batchwright.model.guarantee import Fault, Guarantee
+from batchwright.ports import Scope, Sink
 from batchwright.writers.stages import TAIL_BYTES, Stage, file_digest, refuse_target
 
 Out_contra = TypeVar("Out_contra", contravariant=True)
@@ -61,6 +61,34 @@ class Encoder(Protocol[Out_contra]):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Begin anew from what `state` gave, or, without its entries, from the start."""
         ...
+
+
+@dataclass(frozen=True)
+class StagedFile(Generic[Out_contra]):
+    """A file as the target of a step. `word` begins its address; `encoder` makes what turns outputs into bytes."""
+
+    path: str
+    word: str
+    encoder: Callable[[], Encoder[Out_contra]]
+    guarantee: Guarantee = field(default=Guarantee.EXACTLY_ONCE, init=False)
+
+    @property
+    def replaces_target(self) -> str:
+        """The file that is replaced in the end, behind all links: no two steps of a job may replace one."""
+        return os.path.realpath(self.path)
+
+    @property
+    def address(self) -> str:
+        """What the file holds, and its absolute path."""
+        return f"{self.word}:{os.path.abspath(self.path)}"  # noqa: PTH100 - without following links
+
+    def check(self) -> None:
+        """Raise TargetError if the path cannot become a file. Writes nothing."""
+        refuse_target(self.path)
+
+    def open(self, scope: Scope) -> Sink[Out_contra]:
+        """A sink that writes to a stage beside the path."""
+        return StagedSink(self.path, scope, self.encoder())
 
 
 class StagedSink(Generic[Out_contra]):

@@ -6,14 +6,11 @@ The one rule: a chunk is encoded at once; only when that fails is each output lo
 import codecs
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from batchwright.model.errors import BatchwrightError, TargetError
-from batchwright.model.guarantee import Guarantee
-from batchwright.ports import Scope, Sink, Writer
-from batchwright.writers.staged_files import StagedSink
-from batchwright.writers.stages import refuse_target
+from batchwright.ports import Writer
+from batchwright.writers.staged_files import StagedFile
 
 Out = TypeVar("Out")
 
@@ -25,38 +22,8 @@ def text_file(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> Write
     file is replaced and its mode kept; a symbolic link is followed. Raises TargetError for an unknown encoding.
     """
     check_encoding(encoding)
-    return TextFile(os.fspath(path), encoding)
-
-
-@dataclass(frozen=True)
-class TextFile:
-    """A text file as the target of a step."""
-
-    path: str
-    encoding: str
-    guarantee: Guarantee = field(default=Guarantee.EXACTLY_ONCE, init=False)
-
-    @property
-    def replaces_target(self) -> str:
-        """The file that is replaced in the end, behind all links: no two steps of a job may replace one."""
-        return os.path.realpath(self.path)
-
-    @property
-    def address(self) -> str:
-        """`text:` and the absolute path."""
-        return f"text:{os.path.abspath(self.path)}"  # noqa: PTH100 - without following links
-
-    def check(self) -> None:
-        """Raise TargetError if the path cannot become a file. Writes nothing."""
-        refuse_target(self.path)
-
-    def open(self, scope: Scope) -> Sink[str]:
-        """A sink that writes to a stage beside the path."""
-        return StagedSink(
-            self.path,
-            scope,
-            LineEncoder(f"text {codecs.lookup(self.encoding).name}", self.encoding, "\n".join, _line_of),
-        )
+    form = f"text {codecs.lookup(encoding).name}"
+    return StagedFile(os.fspath(path), "text", lambda: LineEncoder(form, encoding, "\n".join, _line_of))
 
 
 class LineEncoder(Generic[Out]):

@@ -10,7 +10,7 @@ from tests.unit.readers.reading import line_file, lines_and_bytes, records, writ
 from batchwright.model.block import Position
 from batchwright.ports import Checks, Measures, Reader
 from batchwright.readers import json_lines
-from batchwright.readers.json_lines import JsonLines
+from batchwright.readers.json_lines import json_reader
 
 
 def test_it_is_a_reader_that_checks_and_measures(tmp_path):
@@ -97,7 +97,7 @@ def test_whatever_the_blocks_values_come_back_and_the_rest_is_bad(tmp_path_facto
         for part in parts
     ]
     path = write(tmp_path_factory.mktemp("law"), end.encode().join(lines))
-    whole, cut = json_lines(path), JsonLines(line_file(path, block=block))
+    whole, cut = json_lines(path), json_reader(line_file(path, block=block))
     assert records(whole) == records(cut)
     assert lines_and_bytes(whole) == lines_and_bytes(cut)
     expected = [part for part in parts if not isinstance(part, bytes)]

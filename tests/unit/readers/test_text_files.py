@@ -11,11 +11,11 @@ from batchwright.model.block import Place, Position
 from batchwright.model.errors import GroundChangedError, SourceError
 from batchwright.ports import Checks, Measures, Reader
 from batchwright.readers import text_lines
-from batchwright.readers.text_files import TextLines
+from batchwright.readers.text_files import text_reader
 
 
 def lines_of(folder: Path, content: bytes | str, **options) -> list:
-    return records(TextLines(line_file(write(folder, content), **options)))
+    return records(text_reader(line_file(write(folder, content), **options)))
 
 
 def test_it_is_a_reader_that_checks_and_measures(tmp_path):
@@ -62,7 +62,7 @@ def test_wide_encodings_are_cut_at_aligned_line_ends(tmp_path, name, mark, block
     text = "a\u0a0d\u0d0a\u0a00\r\nzwei\u0a00\u000a\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16")
     plain = {"utf-16": "utf-16-le", "utf-32": "utf-32-le", "utf-8-sig": "utf-8"}.get(name, name)
     content = ("\ufeff" * mark + text).encode(plain)
-    reader = TextLines(line_file(write(tmp_path, content), encoding=name, block=block))
+    reader = text_reader(line_file(write(tmp_path, content), encoding=name, block=block))
     expected = ["a\u0a0d\u0d0a\u0a00", "zwei\u0a00", "\U0001f600"]
     assert records(reader) == expected
     for ordinal, (block_read, place) in enumerate(zip(reader.read(None), places(reader), strict=False)):
@@ -103,7 +103,7 @@ def test_ebcdic_and_japanese_files_are_cut_too(tmp_path):
 def test_a_line_beyond_the_limit_is_one_bad_record(tmp_path, block, end):
     content = f"{'a' * 10}\r\n{'b' * 11}{end}"
     tail = f"{'c' * 10}\n{'d' * 40}\n" if end else ""
-    reader = TextLines(line_file(write(tmp_path, content + tail), block=block, longest=10))
+    reader = text_reader(line_file(write(tmp_path, content + tail), block=block, longest=10))
     error = ("the line is longer than 10 bytes", b"b" * 10)
     expected = ["a" * 10, error] + (["c" * 10, (error[0], b"d" * 10)] if tail else [])
     assert records(reader) == expected
@@ -125,7 +125,7 @@ def test_a_wide_line_beyond_the_limit_ends_at_an_aligned_line_end(tmp_path):
 )
 def test_the_size_of_blocks_never_shows(tmp_path_factory, content, block):
     path = write(tmp_path_factory.mktemp("law"), content)
-    reader, whole = TextLines(line_file(path, block=block)), text_lines(path)
+    reader, whole = text_reader(line_file(path, block=block)), text_lines(path)
     try:
         whole.check()
     except SourceError:
@@ -138,7 +138,7 @@ def test_the_size_of_blocks_never_shows(tmp_path_factory, content, block):
 
 
 def test_every_anchor_leads_to_the_rest(tmp_path):
-    reader = TextLines(line_file(write(tmp_path, "".join(f"{n}\r\n" for n in range(40))), block=16))
+    reader = text_reader(line_file(write(tmp_path, "".join(f"{n}\r\n" for n in range(40))), block=16))
     done = 0
     for block in reader.read(None):
         assert records(reader, Position(done, block.anchor, 0)) == [str(n) for n in range(done, 40)]

@@ -16,7 +16,6 @@ from tests.unit.writers.test_text_files import refused
 from batchwright.model.errors import TargetError
 from batchwright.testing.memory_store import MemoryStore
 from batchwright.writers import csv_file
-from batchwright.writers.csv_files import CsvEncoder
 
 CELLS = st.text(st.characters(codec="utf-8"), max_size=8)
 
@@ -133,7 +132,7 @@ def test_rows_that_do_not_fit_are_named_and_all_others_are_kept(tmp_path):
 
 
 def test_rows_refused_in_a_later_part_of_the_first_chunk_are_named_by_their_place_in_it(tmp_path):
-    encoder = CsvEncoder(csv_file(tmp_path / "out"))
+    encoder = csv_file(tmp_path / "out").encoder()
     assert encoder.add([{"a": 1}, {"a": 2}]) == {}
     assert list(encoder.add([{"b": 3}, {"b": b""}])) == [1]
     chunk = encoder.take()
@@ -155,7 +154,7 @@ def test_columns_that_cannot_be_meant_are_refused_when_declared(tmp_path, column
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(st.tuples(CELLS, CELLS), max_size=3), max_size=4))
 def test_any_text_comes_back_as_it_was(chunks):
-    encoder = CsvEncoder(csv_file("out", columns=["a", "b"]))
+    encoder = csv_file("out", columns=["a", "b"]).encoder()
     data = b""
     for chunk in chunks:
         assert encoder.add(chunk) == {}
@@ -167,7 +166,7 @@ def test_any_text_comes_back_as_it_was(chunks):
 @settings(max_examples=100, deadline=None)
 @given(st.lists(CELLS, min_size=1, max_size=5))
 def test_no_line_end_stands_outside_quotes(cells):
-    encoder = CsvEncoder(csv_file("out", columns=["a"]))
+    encoder = csv_file("out", columns=["a"]).encoder()
     encoder.add([(cell,) for cell in cells])
     unquoted = "".join(encoder.take().decode().split('"')[::2])
     assert unquoted.count("\n") == len(cells)

@@ -1,0 +1,67 @@
+"""Pages of a query by the key of their last row, the same for every database.
+
+The one rule: a key that is not unique, or is NULL, would lose rows at the edge of a page; it is refused.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+from batchwright.model.block import Block, Place, Position
+from batchwright.model.errors import SourceError
+
+Row = dict[str, Any]
+
+FetchPage = Callable[[Any, int], list[Row]]
+"""The next rows behind an anchor (None: from the start), so many at the most, in the order of the key."""
+
+
+def read_pages(fetch: FetchPage, key: Sequence[str], page_rows: int, anchor: Any, address: str) -> Iterator[Block[Row]]:
+    """Pages from an anchor on, each a block. Raises SourceError for a key that cannot be one."""
+    while True:
+        # One row more than the page, to see whether the key at its edge is unique.
+        rows = fetch(anchor, page_rows + 1)
+        _check_keys(rows, key, address)
+        page = rows[:page_rows]
+        if not page:
+            return
+        last = [page[-1][name] for name in key]
+        yield Block(page, anchor, last)
+        if len(rows) <= page_rows:
+            return
+        anchor = last
+
+
+def place_row(fetch: FetchPage | None, key: Sequence[str], position: Position, source: str) -> Place:
+    """The database and the row's key; its number where there is no key to find it by (`fetch` is None)."""
+    if fetch is not None:
+        rows = fetch(position.anchor, position.offset + 1)
+        if len(rows) > position.offset:
+            row = rows[position.offset]
+            return Place(source, detail=" ".join(f"{name}={row[name]!r}" for name in key))
+    return Place(source, detail=f"row {position.ordinal + 1}")
+
+
+def require_key(key: Sequence[str], columns: Sequence[str], database: object) -> None:
+    """Raise SourceError for a key column that is not in the query's result."""
+    for name in key:
+        if name not in columns:
+            raise SourceError(
+                f"the query on {database} has no column '{name}' for its key",
+                f"its columns are {', '.join(columns)}",
+                "change key=, or select it",
+            )
+
+
+def _check_keys(rows: Sequence[Row], key: Sequence[str], address: str) -> None:
+    keys = [tuple(row[name] for name in key) for row in rows]
+    words = ", ".join(key)
+    if any(None in values for values in keys):
+        raise SourceError(f"the key {words} of a query is NULL in some row", address, "choose a key that is never NULL")
+    for before, values in pairwise(keys):
+        if before == values:
+            raise SourceError(
+                f"the key {words} of a query is not unique",
+                f"two rows have {', '.join(map(repr, values))}; rows would be lost at the edge of a page",
+                "add columns to key= until it is unique",
+            )
