@@ -23,7 +23,7 @@ from batchwright.job import BoundStep
 from batchwright.model.block import BadRecord, Position
 from batchwright.model.checkpoint import Checkpoint, StepKey
 from batchwright.model.codec import decode
-from batchwright.model.errors import MalformedRecordError, NotReplayableError
+from batchwright.model.errors import MalformedRecordError, NotReplayableError, WriteError
 from batchwright.model.failure import Failure, FailureState, PayloadKind
 from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.model.policy import Skip
@@ -111,8 +111,12 @@ class _SettlingSink:
         self.sink.rollback()
 
     def recall(self) -> Checkpoint | None:
-        self.sink.recall()
-        return None
+        # Asked only when a commit is in doubt: what went in is closed in the target, and that is all one has to know.
+        raise WriteError(
+            f"step '{self.key.step}': the answer of the target to a commit of this replay was lost",
+            "what went in is closed there, what did not is still open",
+            "replay the run again",
+        )
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """A replay finishes nothing."""

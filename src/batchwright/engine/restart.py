@@ -49,13 +49,13 @@ def lap_in_targets(bound: Mapping[str, BoundStep], key: InstanceKey, ledger: Led
     """
     laps: dict[str, int] = {}
     for name, step in bound.items():
-        with closing(step.writer.open(Scope(_step_key(key, 1, name), ledger, clock))) as sink:
+        with closing(step.writer.open(Scope(key.step(1, name), ledger, clock))) as sink:
             if isinstance(sink, Settles):
                 laps[name] = sink.last_lap()
     highest = max(laps.values(), default=0)
     finished = True
     for name in laps:
-        with closing(bound[name].writer.open(Scope(_step_key(key, highest, name), ledger, clock))) as sink:
+        with closing(bound[name].writer.open(Scope(key.step(highest, name), ledger, clock))) as sink:
             checkpoint = sink.recall() if highest else None
             finished = finished and checkpoint is not None and checkpoint.finished
     return highest, finished
@@ -71,10 +71,6 @@ def require_finished(bound: BoundStep, key: StepKey, sink: Sink[object]) -> Chec
             f"restore the target, or {BEGIN_AGAIN}",
         )
     return checkpoint
-
-
-def _step_key(key: InstanceKey, lap: int, step: str) -> StepKey:
-    return StepKey(key.job, key.parameters_hash, lap, step)
 
 
 def require_same_addresses(bound: BoundStep, last: StepExecution) -> None:

@@ -72,7 +72,7 @@ class RunContext:
 
     def step_key(self, step: str) -> StepKey:
         """What everything durable about a step is stored under."""
-        return StepKey(self.key.job, self.key.parameters_hash, self.lap, step)
+        return self.key.step(self.lap, step)
 
 
 @dataclass(slots=True)

@@ -78,6 +78,10 @@ class InstanceKey:
         """A short name for file names and locks, equal for equal keys in every process."""
         return _digest(self.job, self.parameters_hash)
 
+    def step(self, lap: int, step: str) -> "StepKey":
+        """What everything durable about a step of a lap is stored under."""
+        return StepKey(self.job, self.parameters_hash, lap, step)
+
 
 @dataclass(frozen=True, slots=True)
 class StepKey:

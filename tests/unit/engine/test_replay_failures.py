@@ -5,9 +5,15 @@ from tests.unit.engine.runs import Blocks, Breaking, as_row, bad, rows, run_here
 
 from batchwright import Job, Skip, Step, replay
 from batchwright.ledgers.memory import MemoryLedger
-from batchwright.model.errors import GroundChangedError, LedgerError, NotReplayableError
+from batchwright.model.errors import GroundChangedError, LedgerError, NotReplayableError, WriteError
 from batchwright.model.failure import FailureState
+from batchwright.model.guarantee import Fault
 from batchwright.writers import insert, text_file
+from batchwright.writers.sqlite import SqlSink
+
+
+class UnansweredError(Exception):
+    """A commit whose answer is lost."""
 
 
 class Mendable:
@@ -119,6 +125,35 @@ def test_a_replay_killed_in_between_is_ended_by_the_next_one(tmp_path, before):
     replay(1, ledger=ledger, job=job)
     assert sorted(rows(tmp_path / "t.db")) == list(range(9))
     assert states(ledger) == [(1, "replayed"), (4, "replayed")]
+
+
+@pytest.mark.parametrize("took_effect", [True, False])
+def test_a_replay_whose_commit_is_in_doubt_says_so_and_the_next_one_ends_it(tmp_path, monkeypatch, took_effect):
+    process, cut = Mendable(*range(9)), []
+    ledger = run_here(job := loaded(tmp_path / "t.db", process, chunk_size=2)).ledger
+    settle = SqlSink.settle
+
+    def settle_without_an_answer(sink, ordinals):
+        if not cut and ordinals[0] == 4:
+            cut.append(ordinals)
+            if took_effect:
+                settle(sink, ordinals)
+            raise UnansweredError
+        settle(sink, ordinals)
+
+    classify = SqlSink.classify
+    monkeypatch.setattr(SqlSink, "settle", settle_without_an_answer)
+    monkeypatch.setattr(
+        SqlSink,
+        "classify",
+        lambda sink, error: Fault.DOUBTFUL if isinstance(error, UnansweredError) else classify(sink, error),
+    )
+    process.refused = set()
+    with pytest.raises(WriteError, match=r"the answer of the target to a commit .* was lost.*replay the run"):
+        replay(1, ledger=ledger, job=job)
+    replay(1, ledger=ledger, job=job)
+    assert sorted(rows(tmp_path / "t.db")) == list(range(9))
+    assert states(ledger) == [(ordinal, "replayed") for ordinal in range(9)]
 
 
 def test_steps_that_follow_are_named_as_stale(tmp_path):
