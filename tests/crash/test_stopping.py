@@ -94,7 +94,7 @@ from batchwright.readers import query
 from batchwright.writers import execute, insert
 
 HERE = Path(__file__).parent
-SLOW_FROM = 18  # the first passes find out how slow it is
+SLOW_FROM = 2
 TARGET = f"sqlite:///{HERE}/target.db"
 N = "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000000)"
 FOR_MINUTES = f"{N} SELECT max(i) AS i FROM n"

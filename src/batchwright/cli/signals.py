@@ -16,9 +16,12 @@ from types import FrameType
 from typing import Any
 
 from batchwright.engine.stop import POLL_SECONDS, Stop
+from batchwright.model.errors import BatchwrightError
 
 GRACE_SECONDS = 25.0
 """Less than the 30 seconds that Kubernetes and most supervisors leave between SIGTERM and SIGKILL."""
+
+UNWIND_SECONDS = 1.0
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -40,17 +43,27 @@ class Signals:
         self._stop, self._grace = stop, grace_seconds
         self._handled, self._seen = 0, 0
         self._at_once = self._over = False
+        self._unwinds_until = 0.0
         self.exit_code: int | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """The handler, in the main thread. Raises StoppedAtOnce from the second signal on."""
+        """The handler, in the main thread. Raises StoppedAtOnce from the second signal on.
+
+        Not twice within a second: what cleans up after the first must not be broken off by what came with it.
+        """
         del frame
         if self._over:
             return
         self._request(number)
         self._handled += 1
-        if self._at_once or self._handled > 1:
+        if (self._at_once or self._handled > 1) and time.monotonic() >= self._unwinds_until:
+            self._unwinds_until = time.monotonic() + UNWIND_SECONDS
             raise StoppedAtOnce(_exit_code(number))
+
+    @property
+    def unwinding(self) -> bool:
+        """Whether StoppedAtOnce was raised. Any error that comes of it is its doing, for it may be raised anywhere."""
+        return self._unwinds_until > 0
 
     def notice(self, reason: str) -> str:
         """What to say of a request to stop."""
@@ -121,6 +134,10 @@ def signals_stop(stop: Stop, grace_seconds: float = GRACE_SECONDS) -> Iterator[S
     try:
         before.update((number, signal.signal(number, signals)) for number in heard)
         yield signals
+    except Exception as error:
+        if signals.unwinding and not isinstance(error, BatchwrightError):
+            raise StoppedAtOnce(signals.exit_code or 0) from error  # raised inside a lock's own code, it leaves another
+        raise
     finally:
         signals.end()
         end_watch()  # before the handlers go: it may be about to send a signal

@@ -111,7 +111,7 @@ class Pace:
 
     clock: Clock
     stop: Stop
-    items: int = 16
+    items: int = 1
 
     def ends_chunk(self, chunk_began: float, pass_began: float, *, whole: bool) -> bool:
         """Whether a chunk ends here; after a whole pass the next one is made longer or shorter."""

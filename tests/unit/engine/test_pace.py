@@ -15,6 +15,9 @@ from batchwright.testing.fake_clock import FakeClock
 
 FIRST_PASS = Pace(FakeClock(), Stop()).items
 
+BORDERS = (FIRST_PASS, FIRST_PASS * 5, FIRST_PASS * 21)
+"""Where the passes over items that take no time end: each is four times as long as the one before."""
+
 
 class CountingClock(FakeClock):
     """Counts how often it is looked at."""
@@ -103,8 +106,8 @@ def test_once_it_knows_that_items_are_fast_a_chunk_is_one_pass():
 
 def test_a_chunk_that_is_no_longer_than_a_pass_is_never_cut():
     work = Work(seconds=100.0)
-    work.run(range(FIRST_PASS * 3), chunk_size=FIRST_PASS // 4)
-    assert {len(chunk) for chunk in work.chunks} == {FIRST_PASS // 4}
+    work.run(range(FIRST_PASS * 3), chunk_size=FIRST_PASS)
+    assert {len(chunk) for chunk in work.chunks} == {FIRST_PASS}
 
 
 def test_a_stop_in_the_middle_of_a_chunk_ends_stopped_with_what_was_done_committed():
@@ -128,26 +131,28 @@ def test_a_stop_during_the_last_pass_of_a_chunk_ends_behind_the_chunk():
     assert ran.result.read == FIRST_PASS + 2
 
 
-def test_failures_and_bad_records_stay_where_they_are_when_a_chunk_is_cut():
+@pytest.mark.parametrize("seconds", [0.1, 1.0])
+def test_failures_and_bad_records_stay_where_they_are_when_a_chunk_is_cut(seconds: float):
     items: list[Any] = list(range(100))
-    for place in (FIRST_PASS - 1, FIRST_PASS, 40):
+    for place in (4, 5, 40):
         items[place] = bad()
-    work = Work(seconds=1.0, at={place: fails(ValueError("no")) for place in (0, 17, 18, 47, 99)})
+    work = Work(seconds=seconds, at={place: fails(ValueError("no")) for place in (0, 1, 17, 18, 47, 99)})
     ran = work.run(Blocks([items[:30], items[30:]]), skip=Skip())
-    asides = [0, FIRST_PASS - 1, FIRST_PASS, 17, 18, 40, 47, 99]
+    asides = [0, 1, 4, 5, 17, 18, 40, 47, 99]
     assert [failure.ordinal for failure in ran.failures] == asides
-    assert ran.counts == (100, 92, 0, 8)
+    assert ran.counts == (100, 91, 0, 9)
     assert work.written == [item for item in range(100) if item not in asides]
-    assert len(work.chunks) > 3
+    assert len(work.chunks) > 1 + seconds
 
 
-def test_what_is_tried_again_at_the_border_of_a_pass_is_written_once_and_counted_once():
-    borders = (FIRST_PASS - 1, FIRST_PASS, FIRST_PASS + 1, 2 * FIRST_PASS)
-    work = Work(seconds=1.0, at={place: fails(OSError("again"), 1) for place in borders})
+@pytest.mark.parametrize("seconds", [0.0, 0.1, 1.0])
+def test_what_is_tried_again_at_the_border_of_a_pass_is_written_once_and_counted_once(seconds: float):
+    places = {border + beside for border in BORDERS for beside in (-1, 0, 1)}
+    work = Work(seconds=seconds, at={place: fails(OSError("again"), 1) for place in places})
     ran = work.run(range(90), retry=Retry(on=OSError, delay_seconds=0))
     assert work.written == list(range(90))
-    assert ran.result.counts.retried == len(borders)
-    assert len(work.chunks) > 3
+    assert ran.result.counts.retried == len(places)
+    assert len(work.chunks) >= 1 + seconds * 3
 
 
 @pytest.mark.parametrize("every", [3, 10, 17])
@@ -167,7 +172,7 @@ def test_failures_do_not_keep_a_stop_from_being_obeyed_in_mid_chunk():
     assert ran.result.read < 1_000
 
 
-@pytest.mark.parametrize("place", [0, FIRST_PASS - 1, FIRST_PASS, FIRST_PASS + 1, 39])
+@pytest.mark.parametrize("place", [0, 1, 2, 4, 5, 6, 20, 21, 22, 39])
 def test_a_stop_iteration_at_the_border_of_a_pass_is_its_items_failure(place):
     for seconds in (0.0, 1.0):
         work = Work(seconds=seconds, at={place: fails(StopIteration())})
@@ -176,7 +181,7 @@ def test_a_stop_iteration_at_the_border_of_a_pass_is_its_items_failure(place):
         assert [(failure.ordinal, failure.error_type) for failure in ran.failures] == [(place, "StopIteration")]
 
 
-@pytest.mark.parametrize("place", [0, FIRST_PASS - 1, FIRST_PASS, FIRST_PASS + 1, 39])
+@pytest.mark.parametrize("place", [0, 1, 2, 4, 5, 6, 20, 21, 22, 39])
 def test_without_skip_the_step_stops_there_however_its_chunk_was_cut(place):
     for seconds in (0.0, 1.0):
         work = Work(seconds=seconds, at={place: fails(ValueError("no"))})
@@ -200,7 +205,7 @@ def test_a_generator_is_cut_between_items_never_among_their_outputs():
     assert all(len(chunk) % 2 == 0 for chunk in work.chunks)
 
 
-@pytest.mark.parametrize("page", [3, 10, FIRST_PASS, 25, 60])
+@pytest.mark.parametrize("page", [1, 3, 10, 16, 25, 60])
 def test_an_indivisible_block_is_never_cut(page):
     items = list(range(60))
     pages = [items[start : start + page] for start in range(0, 60, page)]
