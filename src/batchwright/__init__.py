@@ -1,6 +1,6 @@
 """Batch processing: kill it anywhere, run it again, every good row is in exactly once."""
 
-from batchwright.job import Job, Step
+from batchwright.job import Job
 from batchwright.launch import ReplayResult, Stop, replay, run
 from batchwright.model.drop import DROP, Drop, NonIdentifying, Secret
 from batchwright.model.errors import (
@@ -15,6 +15,7 @@ from batchwright.model.failure import Failure
 from batchwright.model.policy import Retry, Skip
 from batchwright.model.result import JobResult, StepResult
 from batchwright.model.status import Status
+from batchwright.step import Step
 from batchwright.writers.functions import each
 
 __all__ = [

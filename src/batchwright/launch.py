@@ -16,7 +16,7 @@ from batchwright.engine.replay_failures import Replayed, replay_failures
 from batchwright.engine.run_job import RunOptions, Surroundings, run_job
 from batchwright.engine.run_step import RunContext
 from batchwright.engine.stop import Stop, watched
-from batchwright.job import BoundStep, Job, Step, one_step_job, ordered_steps
+from batchwright.job import Job, one_step_job, ordered_steps
 from batchwright.model.errors import (
     BatchwrightError,
     DeclarationError,
@@ -36,6 +36,7 @@ from batchwright.origins import load_function, rebuild
 from batchwright.places import ledger_path, ledger_place, report_failures, report_place
 from batchwright.ports import History, Ledger, Observer, Reader, Writer
 from batchwright.readers.iterables import is_one_shot, iterable_reader
+from batchwright.step import BoundStep, Step
 from batchwright.writers.functions import function_writer
 
 

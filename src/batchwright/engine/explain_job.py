@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from batchwright.job import Job, Step, ordered_steps
+from batchwright.job import Job, ordered_steps
 from batchwright.model.guarantee import Guarantee
 from batchwright.model.policy import parse_limit
 from batchwright.ports import Reader, Writer
+from batchwright.step import Step
 
 LARGEST_SENSIBLE_CHUNK = 100_000
 

@@ -19,7 +19,6 @@ from batchwright.engine.record_failure import FailureRecorder
 from batchwright.engine.restart import require_same_addresses
 from batchwright.engine.run_step import FAILURES_AT_ONCE, RunContext
 from batchwright.engine.stop import pause
-from batchwright.job import BoundStep
 from batchwright.model.block import BadRecord, Position
 from batchwright.model.checkpoint import Checkpoint, StepKey
 from batchwright.model.codec import decode
@@ -28,6 +27,7 @@ from batchwright.model.failure import Failure, FailureState, PayloadKind
 from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.model.policy import Skip
 from batchwright.ports import Ledger, Reader, Scope, Settles, Sink
+from batchwright.step import BoundStep
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 
 from batchwright.engine.recall_checkpoint import ask
-from batchwright.job import BoundStep
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
 from batchwright.model.errors import GroundChangedError
 from batchwright.model.execution import StepExecution
 from batchwright.model.failure import Failure
 from batchwright.ports import Clock, Ledger, Scope, Settles, Sink
+from batchwright.step import BoundStep
 
 BEGIN_AGAIN = "begin again with --again (run(…, again=True) in Python)"
 

@@ -12,7 +12,7 @@ from batchwright.engine.record_failure import describe_error
 from batchwright.engine.restart import BEGIN_AGAIN, lap_in_targets, require_finished, require_same_addresses
 from batchwright.engine.run_step import RunContext, check_adapters, run_step
 from batchwright.engine.stop import Stop
-from batchwright.job import BoundStep, Job, ordered_steps
+from batchwright.job import Job, ordered_steps
 from batchwright.model.errors import (
     AbandonedError,
     BatchwrightError,
@@ -27,6 +27,7 @@ from batchwright.model.fault_points import reach
 from batchwright.model.result import Failures, JobResult, StepResult
 from batchwright.model.status import Status
 from batchwright.ports import Clock, Ledger, Ownership, Scope
+from batchwright.step import BoundStep
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,6 @@ from batchwright.engine.read_chunks import Chunk, read_chunks
 from batchwright.engine.record_failure import FailureRecorder, describe_error, note_place
 from batchwright.engine.restart import failures_behind, recall
 from batchwright.engine.stop import Stop, pause
-from batchwright.job import BoundStep
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
 from batchwright.model.errors import (
@@ -46,6 +45,7 @@ from batchwright.model.guarantee import Guarantee
 from batchwright.model.result import StepResult
 from batchwright.model.status import Status
 from batchwright.ports import Checks, Clock, Flushes, Ledger, Measures, Ownership, Scope, Sink
+from batchwright.step import BoundStep
 
 FAILURES_AT_ONCE = 1_000
 

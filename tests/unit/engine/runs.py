@@ -13,7 +13,7 @@ from typing import Any
 from batchwright.engine.announce import Announcer
 from batchwright.engine.run_job import RunOptions, Surroundings, run_job
 from batchwright.engine.stop import Stop
-from batchwright.job import Job, Step, one_step_job
+from batchwright.job import Job, one_step_job
 from batchwright.launch import bind
 from batchwright.ledgers.memory import MemoryLedger
 from batchwright.model.block import BadRecord, Block, Place, Position
@@ -21,6 +21,7 @@ from batchwright.model.errors import MalformedRecordError
 from batchwright.model.failure import Failure
 from batchwright.model.result import JobResult
 from batchwright.ports import Observer, Scope, Sink, Writer
+from batchwright.step import Step
 from batchwright.testing.fake_clock import FakeClock
 
 

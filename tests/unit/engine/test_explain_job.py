@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from batchwright.engine.explain_job import explain
-from batchwright.job import Job, Step
+from batchwright.job import Job
 from batchwright.model.guarantee import Guarantee
 from batchwright.model.policy import Retry, Skip
+from batchwright.step import Step
 
 
 class TouchedError(Exception):

@@ -1,0 +1,227 @@
+"""What a user declares: Step, one read-process-write pass. Frozen, built without side effects, checked when built.
+
+The one rule: whatever is wrong with a declaration is said here, before anything runs.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
+
+from batchwright.model.drop import Drop
+from batchwright.model.errors import DeclarationError
+from batchwright.model.policy import Retry, Skip
+from batchwright.model.processor import ProcessorKind, function_address, processor_kind
+from batchwright.model.secrets import scrub
+from batchwright.model.timeouts import check_timeouts
+from batchwright.ports import Reader, Source, Target, Writer
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+DEFAULT_CHUNK_SIZE = 1_000
+MAX_NAME_CHARACTERS = 100
+
+
+class StepOptions(TypedDict, total=False):
+    """The policies of a step, all optional."""
+
+    chunk_size: int
+    retry: Retry | None
+    skip: Skip | None
+    write_retry: Retry | None
+    after: Sequence[str] | str | None
+    checkpoint_seconds: float
+    timeout_seconds: float | None
+    chunk_timeout_seconds: float | None
+    item_timeout_seconds: float | None
+
+
+@dataclass(frozen=True, eq=False, init=False, slots=True)
+class Step(Generic[In, Out]):
+    """One named read-process-write pass with its policies.
+
+    `read` is a reader, a collection, or a function that returns a fresh iterator each time. `process` turns an item
+    into an output, `DROP`, or, as a generator, several outputs; an async function does the same. `write` is a writer,
+    or a function that takes a list of outputs. A step follows the one listed before it, unless `after` names others;
+    `after=()` means at once. `write_retry` governs chunks that hit a passing database error; by default those that the
+    writer knows as such are tried five times.
+
+    `timeout_seconds` stops the step, to be gone on with, at the end of the chunk in which they are over. A chunk not
+    written and committed within `chunk_timeout_seconds` is undone and fails the step; the writer must be able to. An
+    async function that takes longer than `item_timeout_seconds` fails that item with a TimeoutError.
+
+    Raises DeclarationError for what cannot be meant.
+    """
+
+    name: str
+    read: Source[In]
+    write: Target[Out]
+    process: Callable[[In], Any] | None
+    chunk_size: int
+    retry: Retry | None
+    skip: Skip | None
+    write_retry: Retry | None
+    after: tuple[str, ...] | None
+    checkpoint_seconds: float
+    timeout_seconds: float | None
+    chunk_timeout_seconds: float | None
+    item_timeout_seconds: float | None
+    secrets: tuple[str, ...]
+
+    @overload
+    def __init__(
+        self: "Step[In, Out]",
+        name: str,
+        *,
+        read: Source[In],
+        process: Callable[[In], Iterator[Out]],
+        write: Target[Out],
+        **options: Unpack[StepOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: "Step[In, Out]",
+        name: str,
+        *,
+        read: Source[In],
+        process: Callable[[In], AsyncIterator[Out]],
+        write: Target[Out],
+        **options: Unpack[StepOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: "Step[In, Out]",
+        name: str,
+        *,
+        read: Source[In],
+        process: Callable[[In], Awaitable[Out | Drop]],
+        write: Target[Out],
+        **options: Unpack[StepOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: "Step[In, Out]",
+        name: str,
+        *,
+        read: Source[In],
+        process: Callable[[In], Out | Drop],
+        write: Target[Out],
+        **options: Unpack[StepOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: "Step[In, In]",
+        name: str,
+        *,
+        read: Source[In],
+        write: Target[In],
+        **options: Unpack[StepOptions],
+    ) -> None: ...
+
+    def __init__(  # noqa: PLR0913 - the fields of a declaration
+        self,
+        name: str,
+        *,
+        read: Any,
+        write: Any,
+        process: Any = None,
+        chunk_size: int = DEFAULT_CHUNK_SIZE,
+        retry: Retry | None = None,
+        skip: Skip | None = None,
+        write_retry: Retry | None = None,
+        after: Sequence[str] | str | None = None,
+        checkpoint_seconds: float = 1.0,
+        timeout_seconds: float | None = None,
+        chunk_timeout_seconds: float | None = None,
+        item_timeout_seconds: float | None = None,
+    ) -> None:
+        """Check and keep the declaration; nothing is opened."""
+        before = (after,) if isinstance(after, str) else None if after is None else tuple(after)
+        set_fields(self, name=name, read=read, write=write, process=process, after=before, secrets=())
+        set_fields(self, chunk_size=chunk_size, retry=retry, skip=skip, write_retry=write_retry)
+        set_fields(self, checkpoint_seconds=checkpoint_seconds, timeout_seconds=timeout_seconds)
+        set_fields(self, chunk_timeout_seconds=chunk_timeout_seconds, item_timeout_seconds=item_timeout_seconds)
+        _check_step(self)
+
+    @property
+    def processor_kind(self) -> ProcessorKind:
+        """How `process` is called, recognised through `partial` and `__call__`."""
+        return processor_kind(self.process)
+
+    @property
+    def source_address(self) -> str:
+        """The reader's address, or the name of the collection's type or of the function; without the job's secrets."""
+        if isinstance(self.read, Reader):
+            return scrub(self.read.address, self.secrets)
+        return function_address(self.read) if callable(self.read) else type(self.read).__name__
+
+    @property
+    def target_address(self) -> str:
+        """The writer's address, or the function's name; without the job's secrets."""
+        if isinstance(self.write, Writer):
+            return scrub(self.write.address, self.secrets)
+        return function_address(self.write)
+
+    def __repr__(self) -> str:
+        """Name and addresses."""
+        return f"Step({self.name!r}, read={self.source_address!r}, write={self.target_address!r})"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class BoundStep:
+    """A step with its source and target behind the ports, as the engine runs it."""
+
+    step: Step[Any, Any]
+    reader: Reader[Any]
+    writer: Writer[Any]
+
+
+def set_fields(declared: object, **values: Any) -> None:
+    """Fill the fields of a frozen declaration while it is built."""
+    for field, value in values.items():
+        object.__setattr__(declared, field, value)
+
+
+def _check_step(step: Step[Any, Any]) -> None:
+    wrong = f"step {step.name!r}"
+    if not isinstance(step.name, str) or not step.name.strip() or len(step.name) > MAX_NAME_CHARACTERS:
+        raise DeclarationError(f"{wrong}: name must be a text of 1 to 100 characters", f"got {step.name!r}")
+    if isinstance(step.chunk_size, bool) or not isinstance(step.chunk_size, int) or step.chunk_size < 1:
+        raise DeclarationError(f"step '{step.name}': chunk_size must be at least 1", f"got {step.chunk_size!r}")
+    _check_ports(step)
+    if step.process is not None and not callable(step.process):
+        raise DeclarationError(f"step '{step.name}': process must be a function", f"got {step.process!r}")
+    if not isinstance(step.checkpoint_seconds, int | float) or not step.checkpoint_seconds >= 0:
+        raise DeclarationError(
+            f"step '{step.name}': checkpoint_seconds must not be negative", f"got {step.checkpoint_seconds!r}"
+        )
+    check_timeouts(step)
+    for field, kind in (("retry", Retry), ("skip", Skip), ("write_retry", Retry)):
+        value = getattr(step, field)
+        if value is not None and not isinstance(value, kind):
+            raise DeclarationError(f"step '{step.name}': {field} must be a {kind.__name__}", f"got {value!r}")
+
+
+def _check_ports(step: Step[Any, Any]) -> None:
+    if isinstance(step.read, (str, bytes)):
+        raise DeclarationError(
+            f"step '{step.name}': read must be a reader, a collection or a function",
+            f"got the text {step.read[:60]!r}, whose items would be single characters",
+            "to read a file, write read=text_lines(path) or read=csv_rows(path)",
+        )
+    if not (isinstance(step.read, Reader) or callable(step.read) or hasattr(step.read, "__iter__")):
+        raise DeclarationError(
+            f"step '{step.name}': read must be a reader, a collection or a function", f"got {step.read!r}"
+        )
+    if not (isinstance(step.write, Writer) or callable(step.write)):
+        raise DeclarationError(f"step '{step.name}': write must be a writer or a function", f"got {step.write!r}")
+    if not isinstance(step.write, Writer) and processor_kind(step.write) is not ProcessorKind.FUNCTION:
+        raise DeclarationError(
+            f"step '{step.name}': write must be a plain function: calling this one does nothing by itself",
+            f"{step.target_address} is a kind of {processor_kind(step.write)}",
+            "move the waiting into an async processor, and write with a plain function",
+        )
