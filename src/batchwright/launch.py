@@ -60,13 +60,15 @@ class SystemClock:
 class ReplayResult:
     """What a replay did: its own run number (0 if there was nothing to do), and per step how many failures it closed.
 
-    `stale` names steps that follow a replayed one: what they made does not hold the replayed items yet.
+    `stale` names steps that follow a replayed one: what they made does not hold the replayed items yet. `stopped` says
+    why it ended before its time: what it has not tried is still open, and the next replay goes on with it.
     """
 
     run: int
     steps: tuple[Replayed, ...]
     refused: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
+    stopped: str = ""
 
     @property
     def replayed(self) -> int:
@@ -124,17 +126,24 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
 
 
 def replay(
-    run: int, *, ledger: Ledger | str | Path | None = None, step: str | None = None, job: Job | None = None
+    run: int,
+    *,
+    ledger: Ledger | str | Path | None = None,
+    step: str | None = None,
+    job: Job | None = None,
+    stop: Stop | None = None,
 ) -> ReplayResult:
     """Give the open failures of a run to their steps again, each item once, into transactional targets.
 
-    The job is rebuilt from where it came from; one that was built by hand has to be given. Raises NotReplayableError
-    where that cannot be, or where no step's target is transactional.
+    The job is rebuilt from where it came from; one that was built by hand has to be given. `stop` lets other threads
+    stop it at a chunk boundary.
+
+    Raises NotReplayableError where it cannot be rebuilt, or where no step's target is transactional.
     """
     kept, close = open_ledger(ledger, None)
     try:
         with closing(open_history(kept)) as history:
-            return _replay(run, kept, history, step, job)
+            return _replay(run, kept, history, _Wanted(step, job, stop or Stop()))
     finally:
         if close:
             kept.close()
@@ -257,7 +266,17 @@ def _failures_of(ledger: Ledger, run: int) -> Iterator[Failure]:
         yield from history.failures(run)
 
 
-def _replay(run: int, ledger: Ledger, history: History, only: str | None, given: Job | None) -> ReplayResult:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What the caller asks of a replay."""
+
+    step: str | None
+    job: Job | None
+    stop: Stop
+
+
+def _replay(run: int, ledger: Ledger, history: History, wanted: _Wanted) -> ReplayResult:
+    only, given, stop = wanted.step, wanted.job, wanted.stop
     execution = history.run(run)
     if execution is None:
         raise LedgerError(f"there is no run {run} in {ledger.address}", "", "see batchwright status")
@@ -281,32 +300,36 @@ def _replay(run: int, ledger: Ledger, history: History, only: str | None, given:
         ledger.move_run(begun.id, Status.RUNNING)
         announcer = Announcer(())
         context = RunContext(
-            begun.id, execution.key, execution.lap, ledger, SystemClock(), Stop(), announcer, ownership, job.secrets
+            begun.id, execution.key, execution.lap, ledger, SystemClock(), stop, announcer, ownership, job.secrets
         )
         done, refused = [], []
         try:
-            for name in names:
-                if name in waiting:
-                    try:
-                        done.append(replay_failures(bound[name], context))
-                    except NotReplayableError as error:
-                        refused.append(str(error))
+            with stop.interrupting(ledger), watched(stop, _asking(ledger, begun.id)):
+                for name in names:
+                    if name in waiting and stop.requested is None:
+                        try:
+                            done.append(replay_failures(bound[name], context))
+                        except NotReplayableError as error:
+                            refused.append(str(error))
         except BaseException as error:
-            _close_failed(ledger, begun.id, error, job)
+            _close_broken_off(ledger, begun.id, error, job, stop)
             raise
         still_open = sum(step.still_open for step in done)
-        ledger.move_run(begun.id, Status.COMPLETED_WITH_FAILURES if still_open or refused else Status.COMPLETED)
+        ended = Status.COMPLETED_WITH_FAILURES if still_open or refused else Status.COMPLETED
+        ledger.move_run(begun.id, Status.STOPPED if stop.requested else ended, stop.requested or "")
     if refused and not done:
         raise NotReplayableError(refused[0])
     changed = [step.step for step in done if step.replayed]
-    return ReplayResult(begun.id, tuple(done), tuple(refused), _followers(job, changed))
+    return ReplayResult(begun.id, tuple(done), tuple(refused), _followers(job, changed), stop.requested or "")
 
 
-def _close_failed(ledger: Ledger, run: int, error: BaseException, job: Job) -> None:
+def _close_broken_off(ledger: Ledger, run: int, error: BaseException, job: Job, stop: Stop) -> None:
     if isinstance(error, FencedError):
         return  # the run is somebody else's to close
+    interrupted = isinstance(error, KeyboardInterrupt)
+    text = stop.requested or "interrupted" if interrupted else describe_error(error, job.secrets)
     try:
-        ledger.move_run(run, Status.FAILED, describe_error(error, job.secrets))
+        ledger.move_run(run, Status.STOPPED if interrupted else Status.FAILED, text)
     except BatchwrightError as second:
         error.add_note(f"and then: {second}")
 

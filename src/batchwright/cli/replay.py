@@ -10,8 +10,10 @@ from batchwright.cli.histories import opened_history
 from batchwright.cli.job_command import ChosenJob, load_job_function, user_output_on_stderr
 from batchwright.cli.job_options import job_options, restored_parameters
 from batchwright.cli.next_commands import command, go_on_command
-from batchwright.cli.shared_options import debug_option, json_option, ledger_option, run_argument
+from batchwright.cli.shared_options import debug_option, grace_option, json_option, ledger_option, run_argument
+from batchwright.cli.signals import StoppedAtOnce, show_past_buffers, signals_stop
 from batchwright.cli.streams import say, write_json
+from batchwright.engine.stop import Stop
 from batchwright.job import Job
 from batchwright.model.execution import JobExecution
 from batchwright.observers.plain_text import printable
@@ -19,34 +21,55 @@ from batchwright.observers.plain_text import printable
 if TYPE_CHECKING:
     from batchwright.launch import ReplayResult
 
-STILL_OPEN = 3
+STILL_OPEN, STOPPED = 3, 5
 
 
 @click.command("replay")
 @run_argument(required=True)
 @click.option("--step", metavar="NAME", help="Only failures of this step.")
+@grace_option
 @json_option
 @ledger_option
 @debug_option
-def replay_command(run: int, step: str | None, as_json: bool, ledger: Path | str | None) -> int:
+def replay_command(run: int, *, step: str | None, grace: float, as_json: bool, ledger: Path | str | None) -> int:
     """Give the failed items of a run to their step again, after the cause is mended.
 
-    The job is built again from its file; secrets are read from the environment. Exits with 3 if items fail again.
+    The job is built again from its file; secrets are read from the environment. Exits with 3 if items fail again. It
+    can be stopped as a run can; what it has not tried then stays open.
     """
-    from batchwright.launch import replay
-
     with opened_history(ledger) as opened:
         execution, path = opened.execution(run), opened.path
         if step is not None:
             opened.require_step(execution, step)
+    again = command("replay", str(run), *(("--step", step) if step else ()), ledger=ledger)
     with user_output_on_stderr():
-        result = replay(run, ledger=path, step=step, job=_rebuild(execution))
+        try:
+            result, signalled = _replay(run, step, execution, path, grace)
+        except StoppedAtOnce as stopped:
+            say(f"stopped at once: what was replayed stays; go on with: {again}")
+            return stopped.exit_code
     code = STILL_OPEN if result.still_open or result.refused else 0
+    if result.stopped:
+        code = signalled or STOPPED
     if as_json:
         write_json(_document(result, code))
     else:
-        _say_result(result, execution, ledger)
+        _say_result(result, execution, ledger, again)
     return code
+
+
+def _replay(
+    run: int, step: str | None, execution: JobExecution, path: Path | str, grace: float
+) -> tuple["ReplayResult", int | None]:
+    """What the replay did, and the exit code of the signal that came meanwhile."""
+    from batchwright.launch import replay
+
+    job = _rebuild(execution)
+    # The handlers know what to say of a signal only once they are there, and are made for this stop.
+    stop = Stop(lambda reason: show_past_buffers(signals.notice(reason)))
+    with signals_stop(stop, grace) as signals:
+        result = replay(run, ledger=path, step=step, job=job, stop=stop)
+    return result, signals.exit_code
 
 
 def _rebuild(execution: JobExecution) -> Job | None:
@@ -66,17 +89,21 @@ def _document(result: "ReplayResult", exit_code: int) -> dict[str, object]:
         steps=[{"name": step.step, "replayed": step.replayed, "still_open": step.still_open} for step in result.steps],
         refused=list(result.refused),
         stale=list(result.stale),
+        stopped=result.stopped or None,
         exit_code=exit_code,
     )
 
 
-def _say_result(result: "ReplayResult", execution: JobExecution, ledger: Path | str | None) -> None:
+def _say_result(result: "ReplayResult", execution: JobExecution, ledger: Path | str | None, again: str) -> None:
     for step in result.steps:
         say(f"{printable(step.step)}: {step.replayed:,} replayed, {step.still_open:,} still open")
     if not (result.steps or result.refused):
         say(f"nothing to replay in run {execution.id}")
     for refused in result.refused:
         say(f"not replayed: {printable(refused)}")
+    if result.stopped:
+        say(f"{printable(result.stopped)}: what was not tried is still open")
+        say(f"next: {again}")
     if result.still_open:
         say(f"next: {command('failures', str(execution.id), '--open', ledger=ledger)}")
     if result.stale:

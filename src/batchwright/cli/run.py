@@ -12,8 +12,8 @@ from batchwright.cli.documents import TOLD_AS_JSON, error_document, result_docum
 from batchwright.cli.job_command import METAVAR, ChosenJob, JobCommand, user_output_on_stderr
 from batchwright.cli.next_commands import GOES_ON, command, failure_commands, option_texts
 from batchwright.cli.option_types import Seconds, WholeNumber
-from batchwright.cli.shared_options import debug_option, json_option, ledger_option
-from batchwright.cli.signals import GRACE_SECONDS, Signals, StoppedAtOnce, show_past_buffers, signals_stop
+from batchwright.cli.shared_options import debug_option, grace_option, json_option, ledger_option
+from batchwright.cli.signals import Signals, StoppedAtOnce, show_past_buffers, signals_stop
 from batchwright.cli.streams import say, say_error, silence_stdout, without_secrets, write_json
 from batchwright.engine.stop import Stop
 from batchwright.job import Job
@@ -76,13 +76,7 @@ def _check_max_failures(ctx: click.Context, parameter: click.Parameter, value: s
     metavar="SECONDS",
     help="Stop after this time, instead of the job's; run again to go on.",
 )
-@click.option(
-    "--grace",
-    type=Seconds(0),
-    default=GRACE_SECONDS,
-    metavar="SECONDS",
-    help=f"How long a signal leaves for the chunk in work; {GRACE_SECONDS:g} by default.",
-)
+@grace_option
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("--no-progress", is_flag=True, help="Say how it starts and ends, not how far it is.")

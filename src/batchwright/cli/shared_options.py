@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
-from batchwright.cli.option_types import WholeNumber
+from batchwright.cli.option_types import Seconds, WholeNumber
+from batchwright.cli.signals import GRACE_SECONDS
 from batchwright.databases.postgres import is_postgres
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -31,6 +32,17 @@ def ledger_option(command: Command) -> Command:
 def _ledger_place(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Path | str | None:  # noqa: ARG001 - click gives them
     """An address stays a text: as a path it would lose a slash."""
     return value if value is None or is_postgres(value) else Path(value)
+
+
+def grace_option(command: Command) -> Command:
+    """`--grace`: how long a signal leaves for the chunk in work."""
+    return click.option(
+        "--grace",
+        type=Seconds(0),
+        default=GRACE_SECONDS,
+        metavar="SECONDS",
+        help=f"How long a signal leaves for the chunk in work; {GRACE_SECONDS:g} by default.",
+    )(command)
 
 
 def debug_option(command: Command) -> Command:

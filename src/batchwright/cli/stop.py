@@ -16,7 +16,6 @@ from batchwright.cli.next_commands import after_execution, command
 from batchwright.cli.option_types import Seconds
 from batchwright.cli.shared_options import debug_option, json_option, ledger_option, run_argument
 from batchwright.cli.streams import say, write_json
-from batchwright.model.errors import ConfigurationError
 from batchwright.model.execution import JobExecution
 from batchwright.model.status import Status
 from batchwright.observers.plain_text import printable, status_words
@@ -48,7 +47,6 @@ def stop_command(run: int, *, wait: bool, timeout: float, as_json: bool, ledger:
     """
     with opened_history(ledger) as opened:
         execution = opened.execution(run)
-        _refuse_replay(execution)
         asked = execution.status.live and _ask(opened.path, execution)
         if asked and wait:
             execution = _wait(opened, execution, timeout)
@@ -60,15 +58,6 @@ def stop_command(run: int, *, wait: bool, timeout: float, as_json: bool, ledger:
         else:
             _say(opened, execution, asked=asked, waited=timeout if wait else 0.0)
     return code
-
-
-def _refuse_replay(execution: JobExecution) -> None:
-    if execution.kind == "replay" and execution.status.live:
-        raise ConfigurationError(
-            f"run {execution.id} is a replay, which nobody can ask to stop",
-            f"process {execution.pid} on {execution.host}",
-            "press Ctrl-C there: what it has not replayed yet stays open",
-        )
 
 
 def _ask(place: Path | str, execution: JobExecution) -> bool:

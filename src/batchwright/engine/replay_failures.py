@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from batchwright.engine.attempt import Attempts
-from batchwright.engine.call_processor import processor_for
+from batchwright.engine.call_processor import Processor, processor_for
 from batchwright.engine.commit_chunk import OpenTarget, commit_chunk
 from batchwright.engine.process_chunk import Pace, process_chunk
 from batchwright.engine.read_chunks import Chunk, Segment
@@ -22,7 +22,13 @@ from batchwright.engine.stop import pause
 from batchwright.model.block import BadRecord, Position
 from batchwright.model.checkpoint import Checkpoint, StepKey
 from batchwright.model.codec import decode
-from batchwright.model.errors import MalformedRecordError, NotReplayableError, WriteError
+from batchwright.model.errors import (
+    FencedError,
+    MalformedRecordError,
+    NotReplayableError,
+    StopRequestedError,
+    WriteError,
+)
 from batchwright.model.failure import Failure, FailureState, PayloadKind
 from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.model.policy import Skip
@@ -42,8 +48,8 @@ class Replayed:
 def replay_failures(bound: BoundStep, context: RunContext) -> Replayed:
     """Replay the open failures of one step into its target.
 
-    Raises NotReplayableError for a target that is not transactional: there nothing could keep an item from being
-    written twice.
+    A stop ends it behind a chunk; what is not replayed then stays open. Raises NotReplayableError for a target that is
+    not transactional: there nothing could keep an item from being written twice.
     """
     step, writer = bound.step, bound.writer
     key = context.step_key(step.name)
@@ -60,23 +66,40 @@ def replay_failures(bound: BoundStep, context: RunContext) -> Replayed:
         sink.recall()
         _catch_up(sink, context.ledger, key)
         settling = _SettlingSink(sink, context.ledger, key)
-        target = _open_target(bound, context, settling)
-        tried, pace = 0, Pace(context.clock, context.stop)
-        opened = (failure for failure in sink.failures() if failure.state is FailureState.OPEN)
-        with processor_for(step.process) as processor:
-            while batch := list(islice(opened, step.chunk_size)):
+        with context.stop.interrupting(sink, writes=True):
+            _replay_open(bound, context, settling)
+        return Replayed(step.name, settling.replayed, settling.done - settling.replayed)
+
+
+def _replay_open(bound: BoundStep, context: RunContext, settling: "_SettlingSink") -> None:
+    """Chunk after chunk of open failures, until there are no more, or a stop is requested: the others stay open."""
+    target, stop = _open_target(bound, context, settling), context.stop
+    opened = (failure for failure in settling.failures_there() if failure.state is FailureState.OPEN)
+    try:
+        with processor_for(bound.step.process) as processor:
+            pace = Pace(context.clock, stop)
+            while stop.requested is None and (batch := list(islice(opened, bound.step.chunk_size))):
                 context.ownership.check()
                 settling.begin(batch)
-                chunk: Chunk | None = _chunk(bound.reader, batch, settling.given)
-                tried += len(batch)
-                while chunk is not None:
-                    processed = process_chunk(chunk, processor, target.attempts, pace, step.name)
-                    error = commit_chunk(target, processed)
-                    if error is not None:
-                        raise error
-                    done = len(processed.chunk)
-                    chunk = chunk.part(done, len(chunk)) if done < len(chunk) else None
-        return Replayed(step.name, settling.replayed, tried - settling.replayed)
+                _replay_chunk(_chunk(bound.reader, batch, settling.given), target, processor, pace)
+    except (StopRequestedError, FencedError) as ended:
+        if isinstance(ended, FencedError):
+            raise
+    except Exception:
+        # Whoever is not waited for: what it was at was interrupted, and is rolled back.
+        if not stop.now:
+            raise
+
+
+def _replay_chunk(chunk: Chunk, target: OpenTarget, processor: Processor, pace: Pace) -> None:
+    """Process and settle a chunk, in as many parts as its time asks for. Raises the error that ends the replay."""
+    done = 0
+    while done < len(chunk) and pace.stop.requested is None:
+        processed = process_chunk(chunk.part(done, len(chunk)), processor, target.attempts, pace, target.step)
+        error = commit_chunk(target, processed)
+        if error is not None:
+            raise error
+        done += len(processed.chunk)
 
 
 @dataclass(slots=True)
@@ -90,6 +113,10 @@ class _SettlingSink:
     done: int = 0
     replayed: int = 0
     batch: Sequence[Failure] = field(default_factory=list)
+
+    def failures_there(self) -> Iterator[Failure]:
+        failures: Iterator[Failure] = self.sink.failures()
+        return failures
 
     def begin(self, batch: Sequence[Failure]) -> None:
         self.given += len(self.batch)

@@ -97,12 +97,57 @@ def test_waiting_is_bounded(shop, held):
     assert shop.call("stop", str(held.id), "--timeout", "-1").code == 2
 
 
-def test_a_replay_at_work_cannot_be_asked(shop, path):
+def test_a_replay_at_work_is_asked_as_a_run_is(shop, path):
     with closing(SqliteLedger(path)) as ledger, ledger.own(KEY):
         run = ledger.begin_run(RunRequest(KEY, {}, ("s",), kind="replay"))
         ended = shop.call("stop", str(run.id))
-    assert ended.code == 2
-    assert "is a replay, which nobody can ask to stop" in ended.err
+    assert ended.code == 0
+    assert row(path, run.id)["stop_requested"]
+
+
+REPLAYED = """
+import os, signal
+from pathlib import Path
+from batchwright import Job, Skip, Step
+from batchwright.writers import insert
+
+HERE = Path(__file__).parent
+
+def check(number):
+    if not (HERE / "mended").exists():
+        raise ValueError("not yet")
+    if number == 3:
+        for name in os.environ.get("SIGNALS", "").split():
+            os.kill(os.getpid(), signal.Signals[name])
+    return {"id": number}
+
+def late() -> Job:
+    write = insert(f"sqlite:///{HERE}/late.db", "late")
+    return Job("late", Step("load", read=range(9), process=check, write=write, chunk_size=1, skip=Skip(on=ValueError)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("signals", "code", "said"),
+    [
+        ("SIGTERM", 143, "stopped by SIGTERM: what was not tried is still open"),
+        ("SIGINT SIGINT", 130, "stopped at once"),
+    ],
+)
+def test_a_replay_stops_at_a_signal_and_is_gone_on_with(shop, signals, code, said):
+    (shop.folder / "late.py").write_text(REPLAYED)
+    assert shop.spawn("run", "late.py:late").code == 3
+    shop.mend()
+    ended = shop.spawn("replay", "1", environment={"SIGNALS": signals})
+    assert ended.code == code, ended.err
+    assert said in ended.err
+    assert "batchwright replay 1" in ended.err.splitlines()[-1]
+    assert "Traceback" not in ended.err
+    assert next(run["status"] for run in shop.call("status", "--json").document["runs"]) == "STOPPED"
+    again = shop.spawn("replay", "1", "--json")
+    assert (again.code, again.document["still_open"], again.document["stopped"]) == (0, 0, None)
+    with closing(sqlite3.connect(shop.folder / "late.db")) as connection:
+        assert sorted(connection.execute("SELECT id FROM late")) == [(number,) for number in range(9)]
 
 
 def test_signals_are_silent_when_they_are_to_be(shop):

@@ -4,6 +4,7 @@ import pytest
 from tests.unit.engine.runs import Blocks, Breaking, as_row, bad, rows, run_here, url
 
 from batchwright import Job, Skip, Step, replay
+from batchwright.engine.stop import Stop
 from batchwright.ledgers.memory import MemoryLedger
 from batchwright.model.errors import GroundChangedError, LedgerError, NotReplayableError, WriteError
 from batchwright.model.failure import FailureState
@@ -21,8 +22,10 @@ class Mendable:
 
     def __init__(self, *refused) -> None:
         self.refused = set(refused)
+        self.meanwhile = lambda item: None
 
     def __call__(self, item):
+        self.meanwhile(item)
         if item in self.refused:
             raise ValueError(f"no {item}")
         return as_row(item)
@@ -222,3 +225,43 @@ def test_a_failure_replayed_keeps_its_state_when_the_run_goes_on(tmp_path):
     run_here(job, ledger=ran.ledger)
     assert sorted(rows(tmp_path / "t.db")) == [0, 1, 2, 3, 4, 6, 7, 8]
     assert states(ran.ledger) == [(1, "replayed"), (5, "open")]
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2, 100])
+@pytest.mark.parametrize("now", [False, True])
+def test_a_replay_that_is_stopped_leaves_the_rest_open_and_the_next_one_goes_on(tmp_path, chunk_size, now):
+    process, stop = Mendable(*range(1, 9)), Stop()
+    job = loaded(tmp_path / "t.db", process, chunk_size=chunk_size)
+    ledger = run_here(job).ledger
+    process.refused = set()
+    process.meanwhile = lambda item: stop.request("enough", now=now) if item == 4 else None
+    result = replay(1, ledger=ledger, job=job, stop=stop)
+    assert result.stopped == "enough"
+    assert 3 <= result.replayed < 8
+    run = ledger.run(result.run)
+    assert run is not None
+    assert (run.kind, run.status, run.error) == ("replay", "STOPPED", "enough")
+    assert sum(state == "open" for _, state in states(ledger)) == 8 - result.replayed
+    assert len(rows(tmp_path / "t.db")) == 1 + result.replayed
+    process.meanwhile = lambda item: None
+    again = replay(1, ledger=ledger, job=job)
+    assert (again.replayed, again.stopped) == (8 - result.replayed, "")
+    assert sorted(rows(tmp_path / "t.db")) == list(range(9))
+
+
+def test_a_replay_that_is_interrupted_is_closed_as_stopped(tmp_path):
+    process = Mendable(1, 4, 7)
+    job = loaded(tmp_path / "t.db", process, chunk_size=1)
+    ledger = run_here(job).ledger
+
+    def interrupt(item):
+        if item == 4:
+            raise KeyboardInterrupt
+
+    process.refused, process.meanwhile = set(), interrupt
+    with pytest.raises(KeyboardInterrupt):
+        replay(1, ledger=ledger, job=job)
+    run = ledger.run(2)
+    assert run is not None
+    assert (run.kind, run.status, run.error) == ("replay", "STOPPED", "interrupted")
+    assert states(ledger) == [(1, "replayed"), (4, "open"), (7, "open")]
