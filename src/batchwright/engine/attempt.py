@@ -6,6 +6,7 @@ from typing import Any
 
 from batchwright.model.guarantee import Fault
 from batchwright.model.policy import Retry, Skip
+from batchwright.model.work import Attempted
 
 TRANSIENT_RETRY = Retry(attempts=10, delay_seconds=0.1, max_delay_seconds=5.0)
 """What passing database errors get where a step has no `write_retry`."""
@@ -22,15 +23,6 @@ class Attempts:
     def skips(self, error: BaseException) -> bool:
         """Whether an item that failed for good with this error is set aside."""
         return self.skip is not None and isinstance(error, self.skip.on)
-
-
-@dataclass(frozen=True, slots=True)
-class Attempted:
-    """What came of trying again: a result, or the last error; and how many attempts were made in all."""
-
-    result: Any
-    error: BaseException | None
-    attempts: int
 
 
 def attempt_again(call: Callable[[Any], Any], item: Any, error: BaseException, policy: Attempts) -> Attempted:

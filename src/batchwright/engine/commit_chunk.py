@@ -13,7 +13,7 @@ from typing import Any
 
 from batchwright.engine.attempt import Attempts, attempt_again, tries_again, wait_seconds
 from batchwright.engine.isolate_failures import commit_in_parts
-from batchwright.engine.process_chunk import Processed, SetAside
+from batchwright.engine.process_chunk import Processed
 from batchwright.engine.recall_checkpoint import ask
 from batchwright.engine.record_failure import FailureRecorder, describe_error
 from batchwright.engine.restart import BEGIN_AGAIN
@@ -30,6 +30,7 @@ from batchwright.model.failure import Failure, Phase
 from batchwright.model.fault_points import reach
 from batchwright.model.guarantee import Fault
 from batchwright.model.policy import Retry, Skip
+from batchwright.model.work import SetAside
 from batchwright.ports import Explains, Sink
 
 

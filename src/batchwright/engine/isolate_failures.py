@@ -8,9 +8,10 @@ that has savepoints, answers with ItemsFailed and never comes here.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from batchwright.engine.process_chunk import Processed, SetAside
+from batchwright.engine.process_chunk import Processed
 from batchwright.model.failure import Phase
 from batchwright.model.fault_points import reach
+from batchwright.model.work import SetAside
 
 if TYPE_CHECKING:
     from batchwright.engine.commit_chunk import OpenTarget

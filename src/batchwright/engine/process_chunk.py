@@ -8,29 +8,22 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice, repeat
 from typing import Any
 
-from batchwright.engine.attempt import Attempted, Attempts, attempt_again
+from batchwright.engine.attempt import Attempts, attempt_again
 from batchwright.engine.call_processor import Processor, refuse_iterators
-from batchwright.engine.read_chunks import Chunk
+from batchwright.engine.read_chunks import Chunk, Segment
 from batchwright.engine.stop import Stop
+from batchwright.model.block import Position
 from batchwright.model.drop import DROP
 from batchwright.model.errors import StopRequestedError
 from batchwright.model.failure import Phase
 from batchwright.model.fault_points import reach
+from batchwright.model.work import Attempted, SetAside
 from batchwright.ports import Clock
 
 CHUNK_SECONDS = 5.0
 """A chunk that takes longer to process is committed as far as it is."""
 
 PASS_SECONDS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class SetAside:
-    """Why a record does not go on."""
-
-    error: BaseException
-    phase: Phase
-    attempts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +105,7 @@ class Pace:
     clock: Clock
     stop: Stop
     items: int = 1
+    chunk_seconds: float = field(default_factory=lambda: CHUNK_SECONDS)
 
     def ends_chunk(self, chunk_began: float, pass_began: float, *, whole: bool) -> bool:
         """Whether a chunk ends here; after a whole pass the next one is made longer or shorter."""
@@ -122,7 +116,7 @@ class Pace:
             self.items *= 4
         elif now - pass_began > PASS_SECONDS:
             self.items = max(1, self.items // 2)
-        return now - chunk_began >= CHUNK_SECONDS or self.stop.requested is not None
+        return now - chunk_began >= self.chunk_seconds or self.stop.requested is not None
 
 
 def process_chunk(chunk: Chunk, processor: Processor, policy: Attempts, pace: Pace, step: str) -> Processed:
@@ -131,17 +125,28 @@ def process_chunk(chunk: Chunk, processor: Processor, policy: Attempts, pace: Pa
     It is also cut where its time is up; what is left is a chunk of its own. Raises DeclarationError if the processor
     returns iterators.
     """
+    unprocessed, ending = split_unreadable(chunk, policy, many=processor.many)
+    done = _call(unprocessed, processor, policy, pace, step)
+    reach("K6")
+    if ending is not None and done.ended_by is None and len(done.chunk) == len(unprocessed.chunk):
+        done = replace(done.part(0, chunk.cut_at(len(done.chunk))), ended_by=ending)
+    return done
+
+
+def split_unreadable(chunk: Chunk, policy: Attempts, *, many: bool) -> tuple[Processed, BaseException | None]:
+    """A chunk with its bad records set aside, up to the first that is not skipped, and the error of that one."""
     unreadable = {index: SetAside(record.error, Phase.READ) for index, record in chunk.bad.items()}
     ending = next((index for index in sorted(unreadable) if not policy.skips(unreadable[index].error)), None)
-    readable = chunk
-    if ending is not None:
-        readable = chunk.part(0, ending)
-        unreadable = {index: why for index, why in unreadable.items() if index < ending}
-    done = _call(Processed(readable, (), processor.many, unreadable), processor, policy, pace, step)
-    reach("K6")
-    if ending is not None and done.ended_by is None and len(done.chunk) == len(readable):
-        done = replace(done.part(0, chunk.cut_at(ending)), ended_by=chunk.bad[ending].error)
-    return done
+    if ending is None:
+        return Processed(chunk, (), many, unreadable), None
+    before = {index: why for index, why in unreadable.items() if index < ending}
+    return Processed(chunk.part(0, ending), (), many, before), chunk.bad[ending].error
+
+
+def process_items(items: Sequence[Any], processor: Processor, policy: Attempts, pace: Pace, step: str) -> Processed:
+    """As `process_chunk`, for items that come without their chunk: all that is said of records is said of items."""
+    chunk = Chunk(0, items, {}, [Segment(0, None, 0, divisible=True)], Position(len(items)))
+    return _call(Processed(chunk, (), processor.many), processor, policy, pace, step)
 
 
 def _call(unprocessed: Processed, processor: Processor, policy: Attempts, pace: Pace, step: str) -> Processed:
@@ -167,7 +172,7 @@ def _call(unprocessed: Processed, processor: Processor, policy: Attempts, pace: 
             if tried.error is None:
                 results.append(tried.result)
             elif ends_step:
-                return _cut(unprocessed, index, results, aside, retried, tried.error)
+                return cut_before(unprocessed, index, results, aside, retried, tried.error)
             else:
                 _forget_frames(tried.error)
                 aside[index] = SetAside(tried.error, Phase.PROCESS, tried.attempts)
@@ -179,7 +184,7 @@ def _call(unprocessed: Processed, processor: Processor, policy: Attempts, pace: 
         if whole:
             looked, pass_began = position, pace.clock.monotonic()
         if ends_chunk and chunk.cut_at(index := chunk.good_indexes()[position]):
-            return _cut(unprocessed, index, results, aside, retried, None)
+            return cut_before(unprocessed, index, results, aside, retried, None)
 
 
 def _second_chance(processor: Processor, item: Any, error: BaseException, policy: Attempts) -> tuple[Attempted, bool]:
@@ -202,7 +207,7 @@ def _pass(processor: Processor, results: list[Any], items: Iterator[Any]) -> Bas
     return None
 
 
-def _cut(
+def cut_before(
     unprocessed: Processed,
     index: int,
     results: list[Any],

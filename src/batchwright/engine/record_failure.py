@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from batchwright.engine.process_chunk import SetAside
 from batchwright.engine.read_chunks import Chunk
 from batchwright.model.block import Place, Position
 from batchwright.model.codec import encode
 from batchwright.model.failure import Failure, PayloadKind
 from batchwright.model.policy import Skip
 from batchwright.model.secrets import HIDDEN, scrub
+from batchwright.model.work import SetAside
 from batchwright.ports import Clock, Reader
 
 MAX_PAYLOAD_BYTES = 64 * 1024
