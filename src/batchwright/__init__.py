@@ -15,6 +15,7 @@ from batchwright.model.failure import Failure
 from batchwright.model.policy import Retry, Skip
 from batchwright.model.result import JobResult, StepResult
 from batchwright.model.status import Status
+from batchwright.operations import resume
 from batchwright.step import Step
 from batchwright.writers.functions import each
 
@@ -41,5 +42,6 @@ __all__ = [
     "Stop",
     "each",
     "replay",
+    "resume",
     "run",
 ]

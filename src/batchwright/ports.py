@@ -14,7 +14,14 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from batchwright.model.block import Block, Place, Position
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
 from batchwright.model.events import Event
-from batchwright.model.execution import FailureGroup, JobExecution, RunRequest, StepExecution, StepOutcome
+from batchwright.model.execution import (
+    FailureGroup,
+    InstanceSummary,
+    JobExecution,
+    RunRequest,
+    StepExecution,
+    StepOutcome,
+)
 from batchwright.model.failure import Failure
 from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.model.status import Status
@@ -308,8 +315,26 @@ class History(Protocol):
         """Where it is kept, for people."""
         ...
 
-    def runs(self, *, job: str | None = None, limit: int = 20) -> list[JobExecution]:
-        """Executions, newest first. One whose owner is gone reads as LOST."""
+    def jobs(self) -> list[str]:
+        """The names of all jobs, sorted."""
+        ...
+
+    def instances(self, *, job: str | None = None, before: int | None = None, limit: int = 20) -> list[InstanceSummary]:
+        """Instances by their newest execution of kind `run`, newest first; with `before`, the page behind that run."""
+        ...
+
+    def runs(
+        self,
+        *,
+        job: str | None = None,
+        key: InstanceKey | None = None,
+        before: int | None = None,
+        limit: int = 20,
+    ) -> list[JobExecution]:
+        """Executions, of a job or an instance, newest first; with `before`, the page behind that run.
+
+        One whose owner is gone reads as LOST.
+        """
         ...
 
     def run(self, run: int) -> JobExecution | None:
@@ -322,6 +347,10 @@ class History(Protocol):
 
     def failures(self, run: int, *, step: str | None = None, open_only: bool = False) -> Iterator[Failure]:
         """The failures of this run's lap, by step and ordinal."""
+        ...
+
+    def load_checkpoint(self, key: StepKey) -> Checkpoint | None:
+        """The last checkpoint that this ledger itself stored under this key."""
         ...
 
     def failure_groups(self, run: int) -> list[FailureGroup]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batchwright.model.checkpoint import Counts
-from batchwright.model.execution import FailureGroup, JobExecution, StepExecution
+from batchwright.model.execution import FailureGroup, InstanceSummary, JobExecution, StepExecution
 from batchwright.model.result import JobResult, StepResult
 
 SCHEMA_VERSION = 1
@@ -90,6 +90,25 @@ def execution_document(
         "pid": execution.pid,
         "stop_requested": execution.stop_requested or None,
         "error": execution.error or None,
+    }
+
+
+def instance_document(each: InstanceSummary, following: Sequence[str]) -> dict[str, Any]:
+    """A piece of work by its newest run."""
+    run = each.run
+    return {
+        "job": run.job,
+        "parameters": plain_parameters(run.parameters),
+        "run": run.id,
+        "lap": run.lap,
+        "status": run.status.value,
+        "started_at": run.started_at.isoformat(),
+        "ended_at": run.ended_at.isoformat() if run.ended_at else None,
+        "executions": each.executions,
+        "open_failures": each.open_failures,
+        "origin": str(run.origin) if run.origin else None,
+        "error": run.error or None,
+        "next": list(following),
     }
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from batchwright.cli.spelling import did_you_mean
 from batchwright.model.errors import LedgerError
-from batchwright.model.execution import JobExecution
+from batchwright.model.execution import InstanceSummary, JobExecution
 from batchwright.ports import History
 
-RUNS_SEARCHED = 10_000
+PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,24 @@ class OpenedHistory:
         """The run whose failures a replay took up: the newest of its lap before it; None for what is no replay."""
         if replay.kind != "replay":
             return None
-        runs = self.history.runs(job=replay.job, limit=RUNS_SEARCHED)
-        same = (run.id for run in runs if run.kind == "run" and (run.key, run.lap) == (replay.key, replay.lap))
-        return next((run for run in same if run < replay.id), None)
+        before: int = replay.id
+        while page := self.history.runs(key=replay.key, before=before, limit=PAGE):
+            for run in page:
+                if run.kind == "run":
+                    return run.id if run.lap == replay.lap else None
+            before = page[-1].id
+        return None
+
+    def instances(self, job: str | None = None) -> Iterator[InstanceSummary]:
+        """Every instance, by its newest run, newest first; read a page at a time."""
+        before: int | None = None
+        while page := self.history.instances(job=job, before=before, limit=PAGE):
+            yield from page
+            before = page[-1].run.id
 
     def require_job(self, job: str) -> None:
         """Raise LedgerError if no run is of this job, and name the jobs that there are."""
-        known = sorted({run.job for run in self.history.runs(limit=RUNS_SEARCHED)})
+        known = self.history.jobs()
         if known and job not in known:
             raise LedgerError(
                 f"there is no run of a job '{job}' in {self.history.address}",
@@ -62,11 +73,8 @@ class OpenedHistory:
             )
 
     def _latest(self) -> JobExecution:
-        for limit in (1, 100, RUNS_SEARCHED):
-            found = self.history.runs(limit=limit)
-            latest = next((run for run in found if run.kind == "run"), None)
-            if latest is not None:
-                return latest
+        for latest in self.history.instances(limit=1):
+            return latest.run
         raise LedgerError("there are no runs yet", f"in {self.history.address}")
 
 

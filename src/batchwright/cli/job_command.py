@@ -9,14 +9,17 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 import click
 
-from batchwright.cli.job_options import JobOption, given_parameters, job_options
+from batchwright.cli.job_options import JobOption, given_parameters, job_options, restored_parameters
+from batchwright.cli.next_commands import target_of
 from batchwright.cli.parameter_help import first_paragraph
 from batchwright.job import Job
 from batchwright.model.errors import BatchwrightError, DeclarationError, OriginError
+from batchwright.model.execution import JobExecution
 from batchwright.observers.harmless_stream import HarmlessStream
 
 METAVAR = "FILE.py:FUNCTION"
@@ -30,6 +33,11 @@ class ChosenJob:
     function: Callable[..., Job]
     parameters: Mapping[str, Any]
 
+    @property
+    def file(self) -> Path:
+        """The job's file."""
+        return Path(self.target.rpartition(":")[0] if ".py:" in self.target else self.target)
+
     def build(self) -> Job:
         """The job. Raises DeclarationError if its function raises anything that is no error of ours."""
         try:
@@ -41,6 +49,17 @@ class ChosenJob:
             raise DeclarationError(
                 f"{self.target} cannot be built", f"{type(error).__name__}: {error}", "--debug shows where"
             ) from error
+
+
+def chosen_again(execution: JobExecution) -> ChosenJob | None:
+    """The job of an execution; secrets are read from the environment. None for one that was built by hand."""
+    if execution.origin is None or not execution.origin.path:
+        return None
+    function = load_job_function(str(execution.origin))
+    options = job_options(function)
+    parameters = restored_parameters(options, execution.parameters)
+    _keep_secrets(options, parameters)
+    return ChosenJob(target_of(execution.origin), function, parameters)
 
 
 class JobCommand(click.Command):
@@ -101,9 +120,14 @@ def _call(
 ) -> Any:
     parameters = given_parameters(options, values)
     own = {name: value for name, value in values.items() if not name.startswith("job_")}
+    _keep_secrets(options, parameters)
+    return callback and callback(ChosenJob(target, function, parameters), **own)
+
+
+def _keep_secrets(options: list[JobOption], parameters: Mapping[str, Any]) -> None:
+    """Tell the program what no text may show."""
     secrets = {option.parameter for option in options if option.is_secret}.intersection(parameters)
     click.get_current_context().ensure_object(list).extend(str(parameters[name]) for name in secrets)
-    return callback and callback(ChosenJob(target, function, parameters), **own)
 
 
 class _BoundCommand(click.Command):

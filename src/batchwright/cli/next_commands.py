@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from batchwright.model.execution import JobExecution, Origin
+from batchwright.model.execution import InstanceSummary, JobExecution, Origin
 from batchwright.model.status import Status
 from batchwright.places import without_password
 
@@ -22,6 +22,29 @@ def after_execution(execution: JobExecution, open_failures: int, ledger: Path | 
     return commands
 
 
+def for_instance(each: InstanceSummary, ledger: Path | str | None) -> list[str]:
+    """What to do next about a piece of work, by its newest run, most useful first."""
+    run, words = each.run, short_command(each)
+    if run.status in GOES_ON and not words:
+        return [go_on_command(run, ledger)]
+    return [command(*words.split(), ledger=ledger)] if words else []
+
+
+def short_command(each: InstanceSummary) -> str:
+    """The same as the words behind `batchwright`; empty where there is nothing to do, or not from a shell."""
+    run = each.run
+    if run.status.live:
+        return f"stop {run.id}"
+    if run.status in GOES_ON:
+        return f"resume {run.id}" if can_be_built(run) else ""
+    return f"failures {run.id}" if run.status.complete and each.open_failures else ""
+
+
+def can_be_built(execution: JobExecution) -> bool:
+    """Whether a run's job can be built again from a file."""
+    return execution.origin is not None and execution.origin.path.endswith(".py")
+
+
 def failure_commands(run: int, status: Status, open_failures: int, ledger: Path | str | None) -> list[str]:
     """How to look at failures, and how to replay them once the run is complete."""
     if not open_failures:
@@ -34,7 +57,7 @@ def failure_commands(run: int, status: Status, open_failures: int, ledger: Path 
 
 def go_on_command(execution: JobExecution, ledger: Path | str | None) -> str:
     """How to go on with a run; for one that was started from Python, the call."""
-    if execution.origin is None or not execution.origin.path.endswith(".py"):
+    if execution.origin is None or not can_be_built(execution):
         return f"run it again from Python, with the same parameters: run({execution.job})"
     return command("run", target_of(execution.origin), *option_texts(execution.parameters), ledger=ledger)
 

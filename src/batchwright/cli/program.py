@@ -29,8 +29,10 @@ from batchwright.observers.plain_text import printable
 
 COMMANDS = {
     "run": "Run a job, or go on with it where it ended.",
+    "resume": "Go on with a run that was stopped, failed or killed.",
     "stop": "Ask a run to stop at the end of its chunk.",
-    "status": "List the latest runs.",
+    "list": "List the jobs, each with how it stands and what to do next.",
+    "status": "List the latest runs, one line for every attempt.",
     "show": "Show everything about a run.",
     "failures": "Show what failed in a run, grouped by cause.",
     "replay": "Give the failed items of a run to their step again.",

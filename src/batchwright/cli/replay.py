@@ -7,14 +7,12 @@ import click
 
 from batchwright.cli.documents import document
 from batchwright.cli.histories import opened_history
-from batchwright.cli.job_command import ChosenJob, load_job_function, user_output_on_stderr
-from batchwright.cli.job_options import job_options, restored_parameters
+from batchwright.cli.job_command import chosen_again, user_output_on_stderr
 from batchwright.cli.next_commands import command, go_on_command
 from batchwright.cli.shared_options import debug_option, grace_option, json_option, ledger_option, run_argument
 from batchwright.cli.signals import StoppedAtOnce, show_past_buffers, signals_stop
 from batchwright.cli.streams import say, write_json
 from batchwright.engine.stop import Stop
-from batchwright.job import Job
 from batchwright.model.execution import JobExecution
 from batchwright.observers.plain_text import printable
 
@@ -64,21 +62,13 @@ def _replay(
     """What the replay did, and the exit code of the signal that came meanwhile."""
     from batchwright.launch import replay
 
-    job = _rebuild(execution)
+    chosen = chosen_again(execution)
+    job = chosen.build() if chosen else None
     # The handlers know what to say of a signal only once they are there, and are made for this stop.
     stop = Stop(lambda reason: show_past_buffers(signals.notice(reason)))
     with signals_stop(stop, grace) as signals:
         result = replay(run, ledger=path, step=step, job=job, stop=stop)
     return result, signals.exit_code
-
-
-def _rebuild(execution: JobExecution) -> Job | None:
-    """The job, or None for one without a file: then `launch.replay` says what to do."""
-    if execution.origin is None or not execution.origin.path:
-        return None
-    function = load_job_function(str(execution.origin))
-    parameters = restored_parameters(job_options(function), execution.parameters)
-    return ChosenJob(str(execution.origin), function, parameters).build()
 
 
 def _document(result: "ReplayResult", exit_code: int) -> dict[str, object]:

@@ -12,8 +12,8 @@ from batchwright.cli.documents import TOLD_AS_JSON, error_document, result_docum
 from batchwright.cli.job_command import METAVAR, ChosenJob, JobCommand, user_output_on_stderr
 from batchwright.cli.next_commands import GOES_ON, command, failure_commands, option_texts
 from batchwright.cli.option_types import Seconds, WholeNumber
-from batchwright.cli.shared_options import debug_option, grace_option, json_option, ledger_option
-from batchwright.cli.signals import Signals, StoppedAtOnce, show_past_buffers, signals_stop
+from batchwright.cli.shared_options import Command, debug_option, grace_option, json_option, ledger_option
+from batchwright.cli.signals import GRACE_SECONDS, Signals, StoppedAtOnce, show_past_buffers, signals_stop
 from batchwright.cli.streams import say, say_error, silence_stdout, without_secrets, write_json
 from batchwright.engine.stop import Stop
 from batchwright.job import Job
@@ -37,17 +37,17 @@ EXIT_CODES = (
 class RunOptions:
     """The command's own options."""
 
-    ledger: Path | str | None
-    as_json: bool
-    quiet: bool
-    no_progress: bool
-    limit: int | None
-    again: bool
-    yes: bool
-    max_failures: str | None
-    tolerate_failures: bool
-    timeout: float | None
-    grace: float
+    ledger: Path | str | None = None
+    as_json: bool = False
+    quiet: bool = False
+    no_progress: bool = False
+    limit: int | None = None
+    again: bool = False
+    yes: bool = False
+    max_failures: str | None = None
+    tolerate_failures: bool = False
+    timeout: float | None = None
+    grace: float = GRACE_SECONDS
 
 
 def _check_max_failures(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -58,28 +58,40 @@ def _check_max_failures(ctx: click.Context, parameter: click.Parameter, value: s
     return value
 
 
+def running_options(command: Command) -> Command:
+    """The options of every command that runs a job: how far, how long, and what is said."""
+    options = (
+        click.option(
+            "--limit", type=WholeNumber(1), metavar="N", help="Stop after N items of each step; run again to go on."
+        ),
+        click.option(
+            "--max-failures",
+            metavar="N|P%",
+            callback=_check_max_failures,
+            help="At most so many failed items, instead of the limits in the job.",
+        ),
+        click.option("--tolerate-failures", is_flag=True, help="Exit with 0, not 3, when items were set aside."),
+        click.option(
+            "--timeout",
+            type=Seconds(),
+            metavar="SECONDS",
+            help="Stop after this time, instead of the job's; run again to go on.",
+        ),
+        grace_option,
+        json_option,
+        click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+        click.option("--no-progress", is_flag=True, help="Say how it starts and ends, not how far it is."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command("run", cls=JobCommand, epilog=EXIT_CODES)
 @click.argument("target", metavar=METAVAR)
-@click.option("--limit", type=WholeNumber(1), metavar="N", help="Stop after N items of each step; run again to go on.")
+@running_options
 @click.option("--again", is_flag=True, help="Run a finished job again from the start.")
 @click.option("--yes", is_flag=True, help="Do not ask before rows are written a second time.")
-@click.option(
-    "--max-failures",
-    metavar="N|P%",
-    callback=_check_max_failures,
-    help="At most so many failed items, instead of the limits in the job.",
-)
-@click.option("--tolerate-failures", is_flag=True, help="Exit with 0, not 3, when items were set aside.")
-@click.option(
-    "--timeout",
-    type=Seconds(),
-    metavar="SECONDS",
-    help="Stop after this time, instead of the job's; run again to go on.",
-)
-@grace_option
-@json_option
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
-@click.option("--no-progress", is_flag=True, help="Say how it starts and ends, not how far it is.")
 @ledger_option
 @debug_option
 def run_command(chosen: ChosenJob, **options: Any) -> int:
@@ -87,19 +99,21 @@ def run_command(chosen: ChosenJob, **options: Any) -> int:
 
     The parameters of the job's function are options. A finished job with the same parameters is not run again.
     """
-    return _Run(chosen, RunOptions(**options)).go()
+    return RunCall(chosen, RunOptions(**options)).go()
 
 
-class _Run:
-    """One call of the command."""
+class RunCall:
+    """One call of a command that runs a job."""
 
     def __init__(self, chosen: ChosenJob, options: RunOptions) -> None:
+        """Do nothing yet."""
         self._chosen, self._options = chosen, options
         self._signals: Signals | None = None
         self._progress: Progress | None = None
         self._pace: tuple[int, float] | None = None
 
     def go(self) -> int:
+        """Run the job, say how it ended, and give the exit code. Raises what ended it, with the next commands."""
         job = self._chosen.build()
         try:
             result, error = self._run(job)

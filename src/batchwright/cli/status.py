@@ -35,7 +35,10 @@ DAYS_WITHOUT_A_YEAR = 180
 @json_option
 @ledger_option
 def status_command(job: str | None, limit: int, as_json: bool, ledger: Path | str | None) -> None:
-    """List the latest runs, newest first. A run whose process is gone is LOST: it can be gone on with at once."""
+    """List the latest runs, every attempt and replay, newest first.
+
+    A run whose process is gone is LOST: it can be gone on with at once. `list` has one line for each piece of work.
+    """
     with opened_history(ledger) as opened:
         if job is not None:
             opened.require_job(job)
@@ -121,11 +124,11 @@ def _row(run: _Listed, *, short: bool) -> tuple[str, ...]:
     numbers = (f"{count:,}" for count in (counts.read, counts.written, counts.filtered, counts.failed))
     status = run.execution.status
     shown = SHORT_STATUS if short and status is Status.COMPLETED_WITH_FAILURES else status.value
-    return (str(run.execution.id), run.execution.job, shown, _started(run.execution.started_at), *numbers)
+    return (str(run.execution.id), run.execution.job, shown, started(run.execution.started_at), *numbers)
 
 
-def _started(at: datetime) -> str:
-    """As `ls` has it: with the time if it was lately, otherwise with the year."""
+def started(at: datetime) -> str:
+    """When a run started, as `ls` has it: with the time if it was lately, otherwise with the year."""
     lately = datetime.now(UTC) - at < timedelta(days=DAYS_WITHOUT_A_YEAR)
     return f"{at:%m-%d %H:%M}" if lately else f"{at:%Y-%m-%d}"
 

@@ -53,6 +53,18 @@ def run_of(row: Sequence[Any]) -> JobExecution:
     )
 
 
+def narrowed(
+    job: str | None, key: InstanceKey | None, before: int | None, mark: str
+) -> tuple[str, tuple[str | int, ...]]:
+    """The condition on executions of a job or an instance that are older than a run, with its values."""
+    given: dict[str, str | int | None] = {"job =": job, "id <": before}
+    if key is not None:
+        given |= {"job =": key.job, "parameters_hash =": key.parameters_hash}
+    known = {condition: value for condition, value in given.items() if value is not None}
+    words = " AND ".join(f"run.{condition} {mark}" for condition in known)
+    return (f" WHERE {words}" if words else ""), tuple(known.values())
+
+
 def lap_values(run: JobExecution) -> tuple[Any, ...]:
     """The lap of an execution, as the columns of its steps and failures hold it."""
     return (run.key.job, run.key.parameters_hash, run.lap)

@@ -19,7 +19,14 @@ from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
 from batchwright.model.codec import decode, encode
 from batchwright.model.errors import AlreadyRunningError
-from batchwright.model.execution import FailureGroup, JobExecution, RunRequest, StepExecution, StepOutcome
+from batchwright.model.execution import (
+    FailureGroup,
+    InstanceSummary,
+    JobExecution,
+    RunRequest,
+    StepExecution,
+    StepOutcome,
+)
 from batchwright.model.failure import Failure, FailureState
 from batchwright.model.status import Status, sources_of
 
@@ -171,9 +178,32 @@ class MemoryLedger:
             if ordinal in known and known[ordinal].state is FailureState.OPEN:
                 known[ordinal] = replace(known[ordinal], state=FailureState.REPLAYED)
 
-    def runs(self, *, job: str | None = None, limit: int = 20) -> list[JobExecution]:
-        """Executions, newest first. One that nobody owns reads as LOST."""
-        newest = (run for run in reversed(list(self._runs.values())) if job in (None, run.job))
+    def jobs(self) -> list[str]:
+        """The names of all jobs, sorted."""
+        return sorted({key.job for key in self._laps})
+
+    def instances(self, *, job: str | None = None, before: int | None = None, limit: int = 20) -> list[InstanceSummary]:
+        """Instances by their newest execution of kind `run`, newest first; with `before`, the page behind that run."""
+        newest = {run.key: run for run in self._runs.values() if run.kind == "run" and job in (None, run.job)}
+        page = sorted((run for run in newest.values() if before is None or run.id < before), key=lambda run: -run.id)
+        return [
+            InstanceSummary(
+                self._judged(run),
+                sum(each.key == run.key for each in self._runs.values()),
+                sum(1 for _ in self.failures(run.id, open_only=True)),
+            )
+            for run in page[:limit]
+        ]
+
+    def runs(
+        self, *, job: str | None = None, key: InstanceKey | None = None, before: int | None = None, limit: int = 20
+    ) -> list[JobExecution]:
+        """Executions, of a job or an instance, newest first; with `before`, the page behind that run."""
+        newest = (
+            run
+            for run in reversed(list(self._runs.values()))
+            if job in (None, run.job) and key in (None, run.key) and (before is None or run.id < before)
+        )
         return [self._judged(run) for run, _ in zip(newest, range(limit), strict=False)]
 
     def run(self, run: int) -> JobExecution | None:

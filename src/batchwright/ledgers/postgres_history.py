@@ -18,8 +18,9 @@ from batchwright.ledgers.postgres_session import COMPONENT, Session, migrations,
 from batchwright.ledgers.this_process import is_dead
 from batchwright.ledgers.transitions import LIVE
 from batchwright.model.block import Place
+from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
 from batchwright.model.errors import LedgerError
-from batchwright.model.execution import FailureGroup, JobExecution, StepExecution
+from batchwright.model.execution import FailureGroup, InstanceSummary, JobExecution, StepExecution
 from batchwright.model.failure import Failure, FailureState
 from batchwright.model.status import Status
 
@@ -40,6 +41,17 @@ _STEP_COLUMNS = ", ".join(f"step.{column}" for column in rows.STEP_COLUMNS)
 _OF_LAP = "job = %s AND parameters_hash = %s AND lap = %s"
 
 RUNS = f"SELECT {_RUN_COLUMNS}, {OWNED}, lease.process FROM {_JOINED}"  # noqa: S608 - our own column names
+NEWEST_OF_INSTANCES = (
+    f"SELECT {_RUN_COLUMNS}, {OWNED}, lease.process, "  # noqa: S608 - as above
+    "(SELECT count(*) FROM {schema}.batchwright_job_executions each WHERE each.job = run.job "
+    "AND each.parameters_hash = run.parameters_hash), "
+    "(SELECT count(*) FROM {schema}.batchwright_failures failure WHERE failure.job = run.job "
+    "AND failure.parameters_hash = run.parameters_hash AND failure.lap = run.lap "
+    f"AND failure.state = '{FailureState.OPEN}') "
+    f"FROM {_JOINED} WHERE run.id IN (SELECT max(id) FROM {{schema}}.batchwright_job_executions "
+    "WHERE kind = 'run' AND (%s::text IS NULL OR job = %s) GROUP BY job, parameters_hash) "
+    "AND (%s::bigint IS NULL OR run.id < %s) ORDER BY run.id DESC LIMIT %s"
+)
 STEPS_OF_LAP = (
     f"SELECT {_STEP_COLUMNS}, run.status = ANY(%s) AND {OWNED}, lease.process FROM {_JOINED} "  # noqa: S608 - as above
     "JOIN {schema}.batchwright_step_executions step ON step.run = run.id WHERE step.id IN ("
@@ -94,13 +106,21 @@ class PostgresHistory:
         """The database, without user and password."""
         return self._session.address
 
-    def runs(self, *, job: str | None = None, limit: int = 20) -> list[JobExecution]:
-        """Executions, newest first."""
-        newest = " ORDER BY run.id DESC LIMIT %s"
-        if job is None:
-            found = self._all(RUNS + newest, limit)
-        else:
-            found = self._all(f"{RUNS} WHERE run.job = %s{newest}", job, limit)
+    def jobs(self) -> list[str]:
+        """The names of all jobs, sorted."""
+        return sorted(row[0] for row in self._all("SELECT DISTINCT job FROM {schema}.batchwright_instances"))
+
+    def instances(self, *, job: str | None = None, before: int | None = None, limit: int = 20) -> list[InstanceSummary]:
+        """Instances by their newest execution of kind `run`, newest first; with `before`, the page behind that run."""
+        found = self._all(NEWEST_OF_INSTANCES, job, job, before, before, limit)
+        return [InstanceSummary(_judged_run(run), every, still_open) for *run, every, still_open in found]
+
+    def runs(
+        self, *, job: str | None = None, key: InstanceKey | None = None, before: int | None = None, limit: int = 20
+    ) -> list[JobExecution]:
+        """Executions, of a job or an instance, newest first; with `before`, the page behind that run."""
+        condition, values = rows.narrowed(job, key, before, "%s")
+        found = self._all(f"{RUNS}{condition} ORDER BY run.id DESC LIMIT %s", *values, limit)
         return [_judged_run(row) for row in found]
 
     def run(self, run: int) -> JobExecution | None:
@@ -126,6 +146,12 @@ class PostgresHistory:
         query = (FAILURES_OF_LAP if step is None else FAILURES_OF_STEP) + condition + IN_ORDER
         lap = rows.lap_values(job_run)
         yield from rows.failures_by_page(lambda after, page: self._all(query, *lap, *after, page), step)
+
+    def load_checkpoint(self, key: StepKey) -> Checkpoint | None:
+        """The last checkpoint that this ledger itself stored under this key."""
+        return self._session.patiently(
+            lambda connection, _: records.get_checkpoint(connection, self._session.schema, key), until=once_more()
+        )
 
     def failure_groups(self, run: int) -> list[FailureGroup]:
         """The same, grouped by cause, most frequent first; payloads are not read."""

@@ -20,19 +20,29 @@ from batchwright.ledgers import sqlite_rows as rows
 from batchwright.ledgers.failure_groups import Cause, group_failures
 from batchwright.ledgers.locks import is_held
 from batchwright.model.block import Place
+from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
 from batchwright.model.errors import LedgerError, TargetError
-from batchwright.model.execution import FailureGroup, JobExecution, StepExecution
+from batchwright.model.execution import FailureGroup, InstanceSummary, JobExecution, StepExecution
 from batchwright.model.failure import Failure, FailureState
 from batchwright.model.status import Status
 
 """Failures are read this many at a time, so that a slow reader keeps no transaction open."""
 
-_RUNS = f"SELECT {', '.join(executions.RUN_COLUMNS)} FROM batchwright_job_executions"  # noqa: S608 - our own column names
+_RUNS = f"SELECT {', '.join(executions.RUN_COLUMNS)} FROM batchwright_job_executions run"  # noqa: S608 - our own column names
 _STEPS = f"SELECT {', '.join(executions.STEP_COLUMNS)} FROM batchwright_step_executions"  # noqa: S608 - as above
 _OF_LAP = "job = ? AND parameters_hash = ? AND lap = ?"
 
-NEWEST_RUNS = f"{_RUNS} ORDER BY id DESC LIMIT ?"
-NEWEST_RUNS_OF_JOB = f"{_RUNS} WHERE job = ? ORDER BY id DESC LIMIT ?"
+NEWEST_OF_INSTANCES = (
+    f"SELECT {', '.join(executions.RUN_COLUMNS)}, "  # noqa: S608 - as above
+    "(SELECT count(*) FROM batchwright_job_executions each WHERE each.job = run.job "
+    "AND each.parameters_hash = run.parameters_hash), "
+    "(SELECT count(*) FROM batchwright_failures failure WHERE failure.job = run.job "
+    "AND failure.parameters_hash = run.parameters_hash AND failure.lap = run.lap "
+    f"AND failure.state = '{FailureState.OPEN}') "
+    "FROM batchwright_job_executions run WHERE id IN (SELECT max(id) FROM batchwright_job_executions "
+    "WHERE kind = 'run' AND (?1 IS NULL OR job = ?1) GROUP BY job, parameters_hash) "
+    "AND (?2 IS NULL OR id < ?2) ORDER BY id DESC LIMIT ?3"
+)
 ONE_RUN = f"{_RUNS} WHERE id = ?"
 STEPS_OF_LAP = (
     f"{_STEPS} WHERE id IN (SELECT max(id) FROM batchwright_step_executions "  # noqa: S608 - as above
@@ -73,13 +83,27 @@ class SqliteHistory:
         """The path of the file."""
         return str(self._path)
 
-    def runs(self, *, job: str | None = None, limit: int = 20) -> list[JobExecution]:
-        """Executions, newest first."""
+    def jobs(self) -> list[str]:
+        """The names of all jobs, sorted."""
         with self._reading() as connection:
-            if job is None:
-                found = connection.execute(NEWEST_RUNS, (limit,)).fetchall()
-            else:
-                found = connection.execute(NEWEST_RUNS_OF_JOB, (job, limit)).fetchall()
+            return [row[0] for row in connection.execute("SELECT DISTINCT job FROM batchwright_instances ORDER BY job")]
+
+    def instances(self, *, job: str | None = None, before: int | None = None, limit: int = 20) -> list[InstanceSummary]:
+        """Instances by their newest execution of kind `run`, newest first; with `before`, the page behind that run."""
+        with self._reading() as connection:
+            found = connection.execute(NEWEST_OF_INSTANCES, (job, before, limit)).fetchall()
+        return [
+            InstanceSummary(self._judged(executions.run_of(run)), every, still_open)
+            for *run, every, still_open in found
+        ]
+
+    def runs(
+        self, *, job: str | None = None, key: InstanceKey | None = None, before: int | None = None, limit: int = 20
+    ) -> list[JobExecution]:
+        """Executions, of a job or an instance, newest first; with `before`, the page behind that run."""
+        condition, values = executions.narrowed(job, key, before, "?")
+        with self._reading() as connection:
+            found = connection.execute(f"{_RUNS}{condition} ORDER BY id DESC LIMIT ?", (*values, limit)).fetchall()
         return [self._judged(executions.run_of(row)) for row in found]
 
     def run(self, run: int) -> JobExecution | None:
@@ -111,6 +135,11 @@ class SqliteHistory:
                 return connection.execute(query, (*executions.lap_values(job_run), *after, rows)).fetchall()
 
         yield from executions.failures_by_page(fetch, step)
+
+    def load_checkpoint(self, key: StepKey) -> Checkpoint | None:
+        """The last checkpoint that this ledger itself stored under this key."""
+        with self._reading() as connection:
+            return records.get_checkpoint(connection, key)
 
     def failure_groups(self, run: int) -> list[FailureGroup]:
         """The same, grouped by cause, most frequent first; payloads are not read."""

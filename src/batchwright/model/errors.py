@@ -11,7 +11,8 @@
     │   ├── GroundChangedError          the input or the target is not the one this work was begun with
     │   ├── AbandonedError              this lap was abandoned
     │   ├── ConfirmationError           the call would write rows a second time and needs a yes
-    │   └── NotReplayableError          these failures cannot be replayed
+    │   ├── NotReplayableError          these failures cannot be replayed
+    │   └── NotResumableError           this work cannot be gone on with, or given up
     ├── AlreadyRunningError             exit code 4: another process owns this instance
     ├── FailureLimitError               more items failed than the limit allows
     ├── ReadError                       a reader stopped with an error
@@ -91,6 +92,10 @@ class ConfirmationError(ConfigurationError):
 
 class NotReplayableError(ConfigurationError):
     """These failures cannot be replayed into their target."""
+
+
+class NotResumableError(ConfigurationError):
+    """This work cannot be gone on with, or given up."""
 
 
 class AlreadyRunningError(BatchwrightError):

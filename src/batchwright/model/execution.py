@@ -89,6 +89,17 @@ class JobExecution:
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceSummary:
+    """An instance in brief: its newest execution of kind `run`, how many executions of it are on record, and how many
+    failures of that run's lap are still open.
+    """  # noqa: D205 - one sentence
+
+    run: JobExecution
+    executions: int
+    open_failures: int
+
+
+@dataclass(frozen=True, slots=True)
 class StepOutcome:
     """How a step ended, as the engine hands it to the ledger."""
 

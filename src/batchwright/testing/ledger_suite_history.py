@@ -39,6 +39,55 @@ class LedgerHistorySuite(LedgerUnderTest):
         assert [run.id for run in history.runs(job=KEY.job, limit=1)] == [made[3]]
         assert history.runs(job="nobody") == []
 
+    def test_runs_can_be_paged_and_narrowed_to_an_instance(self) -> None:
+        """Each page begins behind the last run of the one before."""
+        ledger = self.ledger()
+        made = [run_to(ledger, Status.COMPLETED, key=key, next_lap=True).id for key in (KEY, OTHER_KEY, KEY, KEY)]
+        history = self.history(ledger)
+        assert [run.id for run in history.runs(key=KEY)] == [made[3], made[2], made[0]]
+        assert [run.id for run in history.runs(key=KEY, before=made[3], limit=1)] == [made[2]]
+        assert [run.id for run in history.runs(before=made[2])] == [made[1], made[0]]
+        assert history.runs(job=KEY.job, before=made[0]) == []
+
+    def test_instances_are_told_by_their_newest_run_with_what_is_open(self) -> None:
+        """Replays are no newest run; other laps' failures do not count; pages are whole."""
+        ledger = self.ledger()
+        other_job = replace(KEY, job="another")
+        first = run_to(ledger, Status.FAILED)
+        others = [run_to(ledger, Status.COMPLETED, key=key).id for key in (OTHER_KEY, other_job)]
+        newest = run_to(ledger, Status.COMPLETED_WITH_FAILURES, next_lap=True)
+        replay = run_to(ledger, Status.COMPLETED, kind="replay")
+        ledger.save_checkpoint(step_key(lap=2), Checkpoint(Position(9)), [a_failure(7), a_failure(8)])
+        ledger.save_checkpoint(step_key(lap=1), Checkpoint(Position(9)), [a_failure(7)])
+        ledger.settle_failures(step_key(lap=2), [8])
+        history = self.history(ledger)
+        told = history.instances()
+        assert [summary.run.id for summary in told] == [newest.id, others[1], others[0]]
+        assert [(summary.executions, summary.open_failures) for summary in told] == [(3, 1), (1, 0), (1, 0)]
+        assert told[0].run == history.run(newest.id)
+        assert [summary.run.id for summary in history.instances(before=newest.id, limit=1)] == [others[1]]
+        assert [summary.run.id for summary in history.instances(job=KEY.job)] == [newest.id, others[0]]
+        assert history.instances(job="nobody") == []
+        assert history.jobs() == ["another", KEY.job]
+        assert first.id < replay.id
+
+    def test_an_instance_whose_owner_is_gone_reads_as_lost(self) -> None:
+        """As its run does."""
+        ledger = self.ledger()
+        with ledger.own(KEY):
+            start_run(ledger)
+            assert [summary.run.status for summary in self.history(ledger).instances()] == [Status.RUNNING]
+        assert [summary.run.status for summary in self.history(ledger).instances()] == [Status.LOST]
+
+    def test_a_history_reads_the_checkpoints_that_the_ledger_stored(self) -> None:
+        """Not those that targets keep."""
+        ledger = self.ledger()
+        run_to(ledger, Status.COMPLETED)
+        ledger.save_checkpoint(step_key(), Checkpoint(Position(9), COUNTS), [])
+        history = self.history(ledger)
+        assert history.load_checkpoint(step_key()) == Checkpoint(Position(9), COUNTS)
+        assert history.load_checkpoint(step_key("audit")) is None
+
     def test_a_run_is_told_as_the_ledger_tells_it(self) -> None:
         """Field by field."""
         ledger = self.ledger()

@@ -189,9 +189,20 @@ BY_KEY = "SEARCH batchwright_failures USING INDEX sqlite_autoindex_batchwright_f
 @pytest.mark.parametrize(
     ("query", "values", "plan"),
     [
-        (sqlite_history.NEWEST_RUNS, (20,), ["SCAN batchwright_job_executions"]),
-        (sqlite_history.NEWEST_RUNS_OF_JOB, ("job", 20), ["SEARCH batchwright_job_executions USING INDEX"]),
-        (sqlite_history.ONE_RUN, (1,), ["SEARCH batchwright_job_executions USING INTEGER PRIMARY KEY"]),
+        (
+            sqlite_history.NEWEST_OF_INSTANCES,
+            (None, None, 20),
+            [
+                "SEARCH run USING INTEGER PRIMARY KEY",
+                "LIST SUBQUERY",
+                "SCAN batchwright_job_executions USING COVERING INDEX",
+                "CORRELATED SCALAR SUBQUERY",
+                "SEARCH each USING COVERING INDEX batchwright_executions_of_instance (job=? AND parameters_hash=?)",
+                "CORRELATED SCALAR SUBQUERY",
+                f"{BY_KEY.replace('batchwright_failures', 'failure', 1)} (job=? AND parameters_hash=? AND lap=?)",
+            ],
+        ),
+        (sqlite_history.ONE_RUN, (1,), ["SEARCH run USING INTEGER PRIMARY KEY"]),
         (
             sqlite_history.STEPS_OF_LAP,
             (*LAP, 1),

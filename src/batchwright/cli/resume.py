@@ -1,0 +1,66 @@
+"""`batchwright resume`: go on with the work of a run, wherever its job was started from.
+
+The one rule: it runs what `run` with the same parameters would run; where there is nothing to go on with it says why,
+and what would be right.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchwright.cli.histories import OpenedHistory, opened_history
+from batchwright.cli.job_command import ChosenJob, chosen_again
+from batchwright.cli.next_commands import can_be_built, command, go_on_command
+from batchwright.cli.run import EXIT_CODES, RunCall, RunOptions, running_options
+from batchwright.cli.shared_options import debug_option, ledger_option, run_argument
+from batchwright.model.errors import AbandonedError, AlreadyRunningError, NotResumableError, OriginError
+from batchwright.observers.plain_text import printable
+
+
+@click.command("resume", epilog=EXIT_CODES)
+@run_argument(required=True)
+@running_options
+@ledger_option
+@debug_option
+def resume_command(run: int, ledger: Path | str | None, **options: Any) -> int:
+    """Go on with a run that was stopped, failed or killed.
+
+    Its job is built again from its file, with the parameters it had; secrets are read from the environment.
+    """
+    with opened_history(ledger) as opened:
+        chosen = _chosen(opened, run)
+        used = _ledger_to_name(opened, chosen)
+    return RunCall(chosen, RunOptions(ledger=used, **options)).go()
+
+
+def _chosen(opened: OpenedHistory, run: int) -> ChosenJob:
+    from batchwright.operations import interrupted_run, require_same_work
+
+    named = opened.execution(run)
+    try:
+        execution = interrupted_run(opened.history, run)
+        chosen = chosen_again(execution)
+        if chosen is None:
+            raise OriginError(
+                f"run {execution.id} has no job function to build it from again",
+                "it was started from Python with run(Job(…)) or run(Step(…))",
+                "run it again from there, with the same parameters, or call batchwright.resume(…, job=…)",
+            )
+    except AlreadyRunningError as error:
+        error.add_note(f"next: {command('stop', str(run), ledger=opened.named)}")
+        raise
+    except (AbandonedError, NotResumableError) as error:
+        if can_be_built(named):
+            error.add_note(f"next: {printable(go_on_command(named, opened.named))} --again")
+        raise
+    require_same_work(chosen.build(), execution)
+    return chosen
+
+
+def _ledger_to_name(opened: OpenedHistory, chosen: ChosenJob) -> Path | str | None:
+    """The ledger that the run is in, unless the job's own place leads there."""
+    from batchwright.launch import ledger_place
+
+    same = opened.named is None and ledger_place(chosen.file) == opened.path
+    return None if same else opened.path
