@@ -1,21 +1,21 @@
 """Run a job: the composition root, the only place that picks defaults and puts the parts together."""
 
-import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from batchwright.engine.announce import Announcer
 from batchwright.engine.record_failure import describe_error
 from batchwright.engine.replay_failures import Replayed, replay_failures
-from batchwright.engine.run_job import RunOptions, Surroundings, run_job
+from batchwright.engine.run_job import RunOptions, Surroundings, never_begun, run_job
 from batchwright.engine.run_step import RunContext
-from batchwright.engine.stop import Stop, watched
+from batchwright.engine.stop import Stop, pause, watched
 from batchwright.job import Job, one_step_job, ordered_steps
 from batchwright.model.errors import (
     BatchwrightError,
@@ -25,6 +25,7 @@ from batchwright.model.errors import (
     LedgerError,
     NotReplayableError,
     SourceError,
+    StopRequestedError,
 )
 from batchwright.model.execution import RunRequest
 from batchwright.model.failure import Failure, FailureState
@@ -32,8 +33,9 @@ from batchwright.model.policy import parse_limit
 from batchwright.model.result import JobResult
 from batchwright.model.status import Status
 from batchwright.model.timeouts import check_seconds
+from batchwright.opening import asking, open_history, open_ledger, open_patiently
 from batchwright.origins import load_function, rebuild
-from batchwright.places import ledger_path, ledger_place, report_failures, report_place
+from batchwright.places import ledger_path, ledger_place, report_failures, report_place, without_password
 from batchwright.ports import History, Ledger, Observer, Reader, Writer
 from batchwright.readers.iterables import is_one_shot, iterable_reader
 from batchwright.step import BoundStep, Step
@@ -110,10 +112,14 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
     _check_call(job, limit, max_failures)
     check_seconds("timeout_seconds", timeout_seconds)
     source = Path(job.origin.path if job.origin and job.origin.path else caller)
-    kept, close = open_ledger(ledger, source)
+    stop = stop or Stop()
+    try:
+        kept, close = open_patiently(ledger, source, partial(pause, SystemClock(), stop))
+    except StopRequestedError:
+        return never_begun(job, without_password(ledger_place(source, cast("str | Path | None", ledger))), stop)
     announcer = Announcer(observers)
     try:
-        around = _surroundings(kept, announcer, stop or Stop(), job.name, source)
+        around = _surroundings(kept, announcer, stop, job.name, source)
         options = RunOptions(again, yes, limit, max_failures, timeout_seconds)
         result, error = run_job(job, bind(job, durable=kept.durable), options, around)
     finally:
@@ -140,10 +146,14 @@ def replay(
 
     Raises NotReplayableError where it cannot be rebuilt, or where no step's target is transactional.
     """
-    kept, close = open_ledger(ledger, None)
+    stop = stop or Stop()
+    try:
+        kept, close = open_patiently(ledger, None, partial(pause, SystemClock(), stop))
+    except StopRequestedError:
+        return ReplayResult(0, (), stopped=stop.requested or "")
     try:
         with closing(open_history(kept)) as history:
-            return _replay(run, kept, history, _Wanted(step, job, stop or Stop()))
+            return _replay(run, kept, history, _Wanted(step, job, stop))
     finally:
         if close:
             kept.close()
@@ -155,39 +165,6 @@ def bind(job: Job, *, durable: bool) -> dict[str, BoundStep]:
     Raises SourceError for an iterator that can be read only once, under a ledger that is durable.
     """
     return {step.name: BoundStep(step, _reader(step, durable=durable), _writer(step)) for step in job.steps}
-
-
-def open_ledger(given: Ledger | str | Path | None, source_file: Path | None) -> tuple[Ledger, bool]:
-    """The ledger to use, and whether it is ours to close. Raises LedgerError if it cannot be opened."""
-    if given is not None and not isinstance(given, str | Path):
-        return given, False
-    place = ledger_place(source_file, given)
-    if isinstance(place, str):
-        from batchwright.ledgers.postgres import PostgresLedger
-
-        return PostgresLedger(place), True
-    from batchwright.ledgers.sqlite import SqliteLedger
-
-    return SqliteLedger(place), True
-
-
-def open_history(ledger: Ledger | str | Path) -> History:
-    """The readers' side of a ledger. Raises LedgerError if there is none."""
-    if not isinstance(ledger, str | Path):
-        if not ledger.durable:
-            return cast("History", ledger)
-        # One that is reached with a password opens its history itself: its address has none.
-        if hasattr(ledger, "history"):
-            return cast("History", ledger.history())
-        ledger = ledger.address
-    place = ledger_place(None, ledger)
-    if isinstance(place, str):
-        from batchwright.ledgers.postgres_history import PostgresHistory
-
-        return PostgresHistory(place)
-    from batchwright.ledgers.sqlite_history import SqliteHistory
-
-    return SqliteHistory(place)
 
 
 def _check_call(job: Job, limit: int | None, max_failures: int | str | None) -> None:
@@ -209,40 +186,8 @@ def _surroundings(ledger: Ledger, announcer: Announcer, stop: Stop, job: str, so
         announcer=announcer,
         failures=lambda run: _failures_of(ledger, run),
         report=lambda run: report_failures(beside, run, job, _failures_of(ledger, run)),
-        watched=lambda run: watched(stop, _asking(ledger, run)),
+        watched=lambda run: watched(stop, asking(ledger, run)),
     )
-
-
-def _asking(ledger: Ledger, run: int) -> AbstractContextManager[Callable[[], str]]:
-    return closing(StopRequests(ledger, run)) if ledger.durable else nullcontext(str)
-
-
-class StopRequests:
-    """Whether somebody asks in the ledger that a run stops; read on a connection of its own, opened when needed."""
-
-    def __init__(self, ledger: Ledger, run: int) -> None:
-        """Open nothing yet."""
-        self._ledger, self._run = ledger, run
-        self._history: History | None = None
-        self._warned = False
-
-    def __call__(self) -> str:
-        """Who asks, and when; empty: nobody, or nobody that could be heard."""
-        try:
-            if self._history is None:
-                self._history = open_history(self._ledger)
-            found = self._history.run(self._run)
-        except Exception as error:  # noqa: BLE001 - the run goes on, and whoever asks is heard when it is readable again
-            if not self._warned:
-                logging.getLogger("batchwright").warning("requests to stop cannot be read: %s", error)
-            self._warned = True
-            return ""
-        return found.stop_requested if found is not None else ""
-
-    def close(self) -> None:
-        """Let the ledger go."""
-        if self._history is not None:
-            self._history.close()
 
 
 def _reader(step: Step[Any, Any], *, durable: bool) -> Reader[Any]:
@@ -304,7 +249,7 @@ def _replay(run: int, ledger: Ledger, history: History, wanted: _Wanted) -> Repl
         )
         done, refused = [], []
         try:
-            with stop.interrupting(ledger), watched(stop, _asking(ledger, begun.id)):
+            with stop.interrupting(ledger), watched(stop, asking(ledger, begun.id)):
                 for name in names:
                     if name in waiting and stop.requested is None:
                         try:

@@ -3,8 +3,6 @@
 The figures of how long a stop takes are printed: `pytest tests/crash/test_stopping.py -s`.
 """
 
-import json
-import os
 import signal
 import sqlite3
 import subprocess
@@ -17,9 +15,8 @@ from time import monotonic
 import pytest
 from tests.crash.commands import JOBS_FILE, SECONDS, new_folder
 from tests.crash.fork_client import ROOT
+from tests.crash.held import GATE, PROGRAM, Held, report
 from tests.crash.outcome import difference, ledger_of, outcome_of
-
-PROGRAM = [sys.executable, "-m", "batchwright"]
 
 SIGNALLED = """
 import os, signal, sys
@@ -86,45 +83,28 @@ def test_signalled_at_any_point_and_run_again_a_job_ends_as_if_it_had_not_been(
     assert not difference(outcome_of(job, folder), outcome_of(job, undisturbed[job]))
 
 
-LONG_JOBS = """
-import os, time
-from pathlib import Path
-from batchwright import Job, Step
+LONG_JOBS = (
+    GATE
+    + """
+from batchwright import each
 from batchwright.readers import query
 from batchwright.writers import execute, insert
 
-HERE = Path(__file__).parent
-SLOW_FROM = 2
 TARGET = f"sqlite:///{HERE}/target.db"
 N = "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000000)"
 FOR_MINUTES = f"{N} SELECT max(i) AS i FROM n"
-
-def say_that_it_begins():
-    if not (HERE / "begun").exists():
-        (HERE / "begun").touch()
-        open(HERE / "gate", "w").close()
-
-def process(number):
-    if number == 3_000:
-        say_that_it_begins()
-    return {"i": number}
-
-def process_slowly(number):
-    if number == SLOW_FROM:
-        say_that_it_begins()
-    time.sleep(0.2)
-    return {"i": number}
-
-def numbers():
-    yield from range(3)
-    say_that_it_begins()
-    yield from range(3, 2_000)
 
 def fast() -> Job:
     return Job("fast", Step("s", read=range(50_000_000), process=process, write=insert(TARGET, "t")))
 
 def slow() -> Job:
     return Job("slow", Step("s", read=range(1_000), process=process_slowly, write=insert(TARGET, "t")))
+
+def slow_reader() -> Job:
+    return Job("slow_reader", Step("s", read=slow_numbers, process=lambda n: {"i": n}, write=insert(TARGET, "t")))
+
+def slow_each() -> Job:
+    return Job("slow_each", Step("s", read=range(5_000), write=each(write_slowly)))
 
 def reading() -> Job:
     first = Step("first", read=numbers, write=lambda chunk: None)
@@ -134,74 +114,19 @@ def writing() -> Job:
     sql = f"INSERT INTO t SELECT i + :i FROM ({FOR_MINUTES})"
     return Job("writing", Step("s", read=lambda: ({"i": n} for n in numbers()), write=execute(TARGET, sql)))
 
-def numbers_then_lock():
-    yield from range(3)
-    say_that_it_begins()
-    (HERE / "go").read_text()
-    yield from range(3, 2_000)
-
 def locked() -> Job:
     return Job("locked", Step("s", read=numbers_then_lock, process=lambda n: {"i": n}, write=insert(TARGET, "t")))
 """
+)
 
 
-class Held:
-    """A run of a job that takes minutes, somewhere in the middle of what it does."""
-
-    def __init__(self, folder: Path, job: str, *options: str) -> None:
-        self.folder = folder
-        (folder / "jobs.py").write_text(LONG_JOBS)
-        os.mkfifo(folder / "gate")
-        os.mkfifo(folder / "go")
-        with closing(sqlite3.connect(folder / "target.db")) as connection:
-            connection.executescript("PRAGMA journal_mode = WAL; CREATE TABLE t (i INTEGER)")
-        self._run = [*PROGRAM, "run", f"jobs.py:{job}", "--no-progress", *options]
-        self.process = subprocess.Popen(self._run, cwd=folder, stderr=subprocess.PIPE, text=True)
-
-    def wait_for_it(self) -> None:
-        """Until it is where it takes long."""
-        (self.folder / "gate").read_text()
-        self.lasts(0.5)
-
-    def lasts(self, seconds: float) -> None:
-        with pytest.raises(subprocess.TimeoutExpired):
-            self.process.wait(seconds)
-
-    def seconds_to_the_end(self) -> float:
-        began = monotonic()
-        self.process.wait(SECONDS)
-        return monotonic() - began
-
-    def said(self) -> str:
-        assert self.process.stderr is not None
-        return self.process.stderr.read()
-
-    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*PROGRAM, *arguments], cwd=self.folder, capture_output=True, text=True, timeout=SECONDS, check=False
-        )
-
-    def told(self) -> dict:
-        return json.loads(self.call("show", "1", "--json").stdout)
-
-    def lock(self, name: str) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.folder / name, isolation_level=None, timeout=SECONDS)
-        connection.execute("BEGIN IMMEDIATE")
-        return connection
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.said()
-        self.process.stderr and self.process.stderr.close()
+def lock(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=SECONDS)
+    connection.execute("BEGIN IMMEDIATE")
+    return connection
 
 
 Start = Callable[..., Held]
-
-
-def report(what: str, seconds: float) -> None:
-    """A figure for whoever runs this with `-s`."""
-    sys.stdout.write(f"\n{what}: {seconds:.2f} s\n")
 
 
 @pytest.fixture
@@ -209,7 +134,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
     started: list[Held] = []
 
     def begin(job: str, *options: str) -> Held:
-        started.append(Held(tmp_path, job, *options))
+        with closing(sqlite3.connect(tmp_path / "target.db")) as connection:
+            connection.executescript("PRAGMA journal_mode = WAL; CREATE TABLE t (i INTEGER)")
+        started.append(Held(tmp_path, LONG_JOBS, job, *options))
         return started[-1]
 
     yield begin
@@ -219,13 +146,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.mark.parametrize(
     ("job", "most"),
-    [("fast", 1.0), ("slow", 1.5), ("reading", 1.0), ("locked", 1.0)],
+    [("fast", 1.0), ("slow", 2.5), ("slow_reader", 2.5), ("slow_each", 2.5), ("reading", 1.0), ("locked", 1.0)],
 )
 def test_a_run_stops_soon_after_a_signal(job: str, most: float, start: Start):
     held = start(job)
     held.wait_for_it()
     if job == "locked":
-        lock = held.lock("target.db")
+        held_lock = lock(held.folder / "target.db")
         (held.folder / "go").write_text("")
         held.lasts(0.5)
     held.process.send_signal(signal.SIGTERM)
@@ -234,7 +161,7 @@ def test_a_run_stops_soon_after_a_signal(job: str, most: float, start: Start):
     assert held.process.returncode == 143
     assert seconds < most
     if job == "locked":
-        lock.close()
+        held_lock.close()
     told = held.told()
     assert (told["status"], told["error"]) == ("STOPPED", "stopped by SIGTERM")
 
@@ -260,10 +187,10 @@ def test_a_statement_that_writes_ends_with_the_second_signal_or_the_time_of_grac
 def test_a_locked_ledger_does_not_outlast_the_time_of_grace(start: Start):
     held = start("slow", "--grace", "1")
     held.wait_for_it()
-    lock = held.lock(".batchwright/ledger.db")
+    held_lock = lock(held.folder / ".batchwright" / "ledger.db")
     held.process.send_signal(signal.SIGTERM)
     seconds = held.seconds_to_the_end()
-    lock.close()
+    held_lock.close()
     report("SIGTERM --grace 1, ledger locked", seconds)
     assert held.process.returncode == 143
     assert seconds < 2.5

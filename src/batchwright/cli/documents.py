@@ -27,7 +27,7 @@ def document(**content: Any) -> dict[str, Any]:
 def result_document(result: JobResult, exit_code: int) -> dict[str, Any]:
     """How a run ended."""
     return document(
-        run=result.run,
+        run=result.run or None,
         job=result.job,
         lap=result.lap,
         status=result.status.value,

@@ -100,7 +100,13 @@ def database_of(url: str) -> Database:
     return Database(place, schema, f"postgresql://{rest}" + (f"?{kept}" if kept else ""), tuple(sorted(secrets - {""})))
 
 
-def connect(database: Database, *, read_only: bool = False, statement_seconds: int = STATEMENT_SECONDS) -> "Connection":
+def connect(
+    database: Database,
+    *,
+    read_only: bool = False,
+    statement_seconds: int = STATEMENT_SECONDS,
+    connect_seconds: int | None = None,
+) -> "Connection":
     """A connection in autocommit mode, in which no wait is without end.
 
     What the address's `options`, the role or the database set for a time-out holds, unless it is 0.
@@ -110,6 +116,8 @@ def connect(database: Database, *, read_only: bool = False, statement_seconds: i
     psycopg = driver()
     named = set(dict(parse_qsl(database.url.partition("?")[2], keep_blank_values=True)))
     given = {name: value for name, value in _CONNECTION_DEFAULTS.items() if name not in named}
+    if connect_seconds is not None:
+        given["connect_timeout"] = str(connect_seconds)
     connection: Connection | None = None
     try:
         connection = psycopg.connect(database.url, autocommit=True, **given)
@@ -192,6 +200,13 @@ def interrupt(connection: "Connection | None") -> None:
     with contextlib.suppress(Exception):
         if connection is not None and not connection.closed:
             connection.cancel_safe(timeout=CANCEL_SECONDS)
+
+
+def executing(connection: "Connection | None") -> bool:
+    """Whether a statement is running. For any thread; the answer may be over when it comes."""
+    with contextlib.suppress(Exception):
+        return connection is not None and connection.info.transaction_status == 1  # 1: ACTIVE
+    return False
 
 
 def in_transaction(connection: "Connection") -> bool:

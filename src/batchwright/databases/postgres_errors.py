@@ -120,6 +120,11 @@ def explained(error: BaseException, shown: str, secrets: tuple[str, ...] = ()) -
     return WriteError(f"{shown} refused a statement", found)
 
 
+def is_cancelled(error: BaseException | None) -> bool:
+    """Whether the statement was ended before its time, by us or by a time-out."""
+    return is_driver_error(error) and sqlstate(error) == "57014"
+
+
 def sqlstate(error: Any) -> str:
     """The five characters of the error's code; empty if it has none."""
     return str(getattr(error, "sqlstate", "") or "")

@@ -103,7 +103,7 @@ def commit_chunk(target: OpenTarget, processed: Processed) -> BaseException | No
             if fault is Fault.REFUSED and target.undoes:
                 return commit_in_parts(target, processed, error, commit_chunk)
             tries += 1
-            if not tries_again(target.write_retry, error, fault, tries):
+            if not _tries_again(target, error, fault, tries):
                 raise target.explained(error) from error
             target.attempts.pause(wait_seconds(target.write_retry, tries))
 
@@ -124,9 +124,17 @@ def finish_target(target: OpenTarget) -> None:
                 fault = Fault.TRANSIENT
             target.sink.rollback()
             tries += 1
-            if not tries_again(target.write_retry, error, fault, tries):
+            if not _tries_again(target, error, fault, tries):
                 raise target.explained(error) from error
             target.attempts.pause(wait_seconds(target.write_retry, tries))
+
+
+def _tries_again(target: OpenTarget, error: Exception, fault: Fault, tries: int) -> bool:
+    """Whether the chunk is written again. Raises StopRequestedError if a stop is requested."""
+    if fault is Fault.TRANSIENT:
+        # The error may be that of a wait which the request itself has ended: no reason to fail.
+        target.attempts.pause(0)
+    return tries_again(target.write_retry, error, fault, tries)
 
 
 def _write(target: OpenTarget, processed: Processed) -> tuple[Processed, int]:

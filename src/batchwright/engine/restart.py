@@ -6,7 +6,7 @@ The one rule: the target's word goes before the ledger's; where they cannot both
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 
-from batchwright.engine.recall_checkpoint import ask
+from batchwright.engine.recall_checkpoint import ask, ask_for
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
 from batchwright.model.errors import GroundChangedError
 from batchwright.model.execution import StepExecution
@@ -42,28 +42,31 @@ def failures_behind(key: StepKey, checkpoint: Checkpoint, sink: Sink[object], le
     return iter(())
 
 
-def lap_in_targets(bound: Mapping[str, BoundStep], key: InstanceKey, ledger: Ledger, clock: Clock) -> tuple[int, bool]:
+def lap_in_targets(
+    bound: Mapping[str, BoundStep], key: InstanceKey, ledger: Ledger, clock: Clock, pause: Callable[[float], None]
+) -> tuple[int, bool]:
     """The highest lap that transactional targets know, and whether it is finished in all of them.
 
-    A ledger that is new, or was lost, or is one of several, must not take a lap for new that its targets have seen.
+    A ledger that is new, or was lost, or is one of several, must not take a lap for new that its targets have seen. A
+    target that cannot be reached now is waited for, as a step does.
     """
     laps: dict[str, int] = {}
     for name, step in bound.items():
         with closing(step.writer.open(Scope(key.step(1, name), ledger, clock))) as sink:
             if isinstance(sink, Settles):
-                laps[name] = sink.last_lap()
+                laps[name] = ask_for(sink, sink.last_lap, step.step.write_retry, pause)
     highest = max(laps.values(), default=0)
     finished = True
     for name in laps:
         with closing(bound[name].writer.open(Scope(key.step(highest, name), ledger, clock))) as sink:
-            checkpoint = sink.recall() if highest else None
+            checkpoint = ask(sink, bound[name].step.write_retry, pause) if highest else None
             finished = finished and checkpoint is not None and checkpoint.finished
     return highest, finished
 
 
-def require_finished(bound: BoundStep, key: StepKey, sink: Sink[object]) -> Checkpoint:
+def require_finished(bound: BoundStep, key: StepKey, sink: Sink[object], pause: Callable[[float], None]) -> Checkpoint:
     """The finished mark of a step that the ledger calls complete. Raises GroundChangedError if its target lacks it."""
-    checkpoint = sink.recall()
+    checkpoint = ask(sink, bound.step.write_retry, pause)
     if checkpoint is None or not checkpoint.finished:
         raise GroundChangedError(
             f"step '{key.step}' was completed, but its target does not show it",

@@ -6,12 +6,13 @@ The one rule: a lap that is complete is never done again unless somebody says so
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 from batchwright.engine.announce import Announcer
 from batchwright.engine.record_failure import describe_error
 from batchwright.engine.restart import BEGIN_AGAIN, lap_in_targets, require_finished, require_same_addresses
 from batchwright.engine.run_step import RunContext, check_adapters, run_step
-from batchwright.engine.stop import Stop
+from batchwright.engine.stop import Stop, pause
 from batchwright.job import Job, ordered_steps
 from batchwright.model.errors import (
     AbandonedError,
@@ -62,8 +63,27 @@ def run_job(
 ) -> tuple[JobResult, BaseException | None]:
     """Run a job to its end, or as far as it goes: its result, and the first error that ended a step.
 
-    Raises AlreadyRunningError, AbandonedError, GroundChangedError and ConfirmationError before anything is recorded.
+    Raises AlreadyRunningError, AbandonedError, GroundChangedError and ConfirmationError before anything is recorded. A
+    stop that comes before that, while a target is waited for, leaves no execution: its result is that of run 0.
     """
+    try:
+        return _run_owned(job, bound, options, around)
+    except StopRequestedError:
+        result = never_begun(job, around.ledger.address, around.stop)
+        around.announcer.announce(JobFinished(result.run, result))
+        return result, None
+
+
+def never_begun(job: Job, ledger: str, stop: Stop) -> JobResult:
+    """The result of a run that was stopped before it was recorded."""
+    steps = tuple(StepResult(step.name, None) for step in job.steps)
+    nothing = Failures(lambda: iter(()), 0)
+    return JobResult(job.name, 0, 0, Status.STOPPED, steps, nothing, error=stop.requested or "", ledger=ledger)
+
+
+def _run_owned(
+    job: Job, bound: Mapping[str, BoundStep], options: RunOptions, around: Surroundings
+) -> tuple[JobResult, BaseException | None]:
     reach("K1")
     ledger = around.ledger
     with ledger.own(job.key) as ownership:
@@ -114,7 +134,9 @@ def _least_lap(job: Job, bound: Mapping[str, BoundStep], around: Surroundings, *
     Where the ledger knows nothing of the work, it is gone on with, or found complete, in the lap that the targets know;
     a job that begins anew each time begins behind a finished one.
     """
-    highest, finished = lap_in_targets(bound, job.key, around.ledger, around.clock)
+    highest, finished = lap_in_targets(
+        bound, job.key, around.ledger, around.clock, partial(pause, around.clock, around.stop)
+    )
     if begins or (finished and not job.identifiable):
         return highest + 1
     return max(1, highest)
@@ -272,7 +294,7 @@ def _completed(bound: BoundStep, context: RunContext) -> StepResult:
     if last is not None:
         require_same_addresses(bound, last)
     with closing(bound.writer.open(Scope(key, context.ledger, context.clock))) as sink:
-        counts = require_finished(bound, key, sink).counts
+        counts = require_finished(bound, key, sink, partial(pause, context.clock, context.stop)).counts
     status = Status.COMPLETED_WITH_FAILURES if counts.failed else Status.COMPLETED
     return StepResult(
         name, status, counts, guarantee=bound.writer.guarantee, already_complete=True, read_before=counts.read

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from batchwright.databases import postgres_records as records
 from batchwright.databases.postgres import transaction
+from batchwright.databases.postgres_waits import LockWaits
 from batchwright.ledgers import postgres_executions as executions
 from batchwright.ledgers.postgres_history import PostgresHistory
 from batchwright.ledgers.postgres_lease import Lease, LeaseTimes, boot_seconds, hold
@@ -45,6 +46,7 @@ class PostgresLedger:
         self._clock = clock
         self._session = Session(url, wait_seconds=self._times.wait_seconds)
         self._leases: dict[InstanceKey, Lease] = {}
+        self._lock_waits, self._ended = LockWaits(self._session.database), False
         with opening(self._session):
             try:
                 prepare(self._session)
@@ -190,9 +192,16 @@ class PostgresLedger:
             lambda connection, _: records.settle_failures(connection, self._schema, key, ordinals),
         )
 
+    def interrupt(self, *, now: bool) -> None:
+        """With `now` nothing is waited for any more: neither a lock nor a server that is away."""
+        if now:
+            self._ended = True
+            self._lock_waits.end(self._session.opened)
+
     def close(self) -> None:
         """Let the database go. What is owned stays owned until its context ends."""
         self._session.close()
+        self._lock_waits.close()
 
     @contextlib.contextmanager
     def _own(self, key: InstanceKey) -> Iterator[Lease]:
@@ -210,7 +219,11 @@ class PostgresLedger:
         return self._session.schema
 
     def _read(self, work: Callable[["Connection"], Result]) -> Result:
-        return self._session.patiently(lambda connection, _: work(connection), until=self._patience())
+        def look(connection: "Connection", _: int) -> Result:
+            self._hurry()
+            return work(connection)
+
+        return self._session.patiently(look, until=self._patience())
 
     def _write(self, key: InstanceKey, work: Callable[["Connection", int], Result]) -> Result:
         """Work in a transaction that holds the lease of an owned instance; after trouble again, while it is trusted."""
@@ -219,6 +232,7 @@ class PostgresLedger:
             lease.check()
 
         def fenced(connection: "Connection", doubts: int) -> Result:
+            self._hurry()
             with transaction(connection):
                 if lease is not None:
                     lease.require(connection, self._schema, doubts)
@@ -230,7 +244,11 @@ class PostgresLedger:
     def _patience(self) -> Callable[[], bool]:
         # Heartbeats have a connection of their own: they may get through for ever where the work does not.
         deadline = self._clock() + self._times.trust_seconds
-        return lambda: self._clock() >= deadline
+        return lambda: self._ended or self._clock() >= deadline
+
+    def _hurry(self) -> None:
+        if self._ended:
+            self._session.hurry()
 
     def _instance_of(self, run: int, wanted: Status) -> InstanceKey:
         found = self._read(lambda connection: executions.find_run(connection, self._schema, run))

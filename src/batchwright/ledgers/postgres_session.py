@@ -29,6 +29,8 @@ COMPONENT = "ledger"
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 1.0
 
+HURRIED_MILLISECONDS = 100
+
 _BOUNDED = (
     "SELECT set_config('idle_in_transaction_session_timeout', %s, false), set_config('lock_timeout', %s, false), "
     "set_config('statement_timeout', %s, false), set_config('default_transaction_isolation', 'read committed', false)"
@@ -49,6 +51,7 @@ class Session:
         self._read_only = read_only
         self._pid = os.getpid()
         self._connection: Connection | None = None
+        self._hurried = False
 
     @property
     def address(self) -> str:
@@ -72,6 +75,17 @@ class Session:
         if self._connection is None or self._connection.closed or self._connection.broken:
             self._connection = self._connect()
         return self._connection
+
+    @property
+    def opened(self) -> "Connection | None":
+        """The connection if there is one. For other threads, which open none."""
+        return self._connection
+
+    def hurry(self) -> None:
+        """From now on wait for locks no longer than it takes to find out that they are held."""
+        if not self._hurried:
+            self.connection().execute(f"SET lock_timeout = '{HURRIED_MILLISECONDS}ms'".encode())
+            self._hurried = True
 
     def run(self, sql: str, values: Sequence[Any] = ()) -> Any:
         """Run one statement; `{schema}` in it is the schema."""
@@ -121,6 +135,7 @@ class Session:
 
     def _connect(self) -> "Connection":
         connection = connect(self.database, read_only=self._read_only)
+        self._hurried = False
         try:
             # A statement that waits for a lock has to fail for the lock's sake: that says what is the matter.
             seconds = (self.wait_seconds, self.wait_seconds / 2, self.wait_seconds)

@@ -12,6 +12,8 @@ def summary_lines(result: JobResult, pace: tuple[int, float] | None = None) -> l
     """How a run ended, in about six lines. `pace`, items and seconds, goes before what the result says of its rate."""
     if result.already_complete:
         return [f"{printable(result.job)}: already complete (run {result.run}), nothing to do", *_warnings(result)]
+    if not result.run:
+        return [f"{printable(result.job)}: stopped before it began", f"  {printable(result.error)}"]
     counts = result.counts
     rate = items_per_second(*(pace or (result.read_now, sum(step.seconds for step in result.steps))))
     lines = [

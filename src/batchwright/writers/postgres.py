@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from batchwright.databases import postgres, postgres_errors
 from batchwright.databases import postgres_records as records
 from batchwright.databases.postgres import Database
+from batchwright.databases.postgres_waits import LockWaits
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import ConfigurationError, FencedError, ItemsFailed
 from batchwright.model.failure import Failure
@@ -87,13 +88,14 @@ class PostgresSink:
         self._rows: RowWriter | None = None
         self._committing = False
         self._warned = False
+        self._lock_waits, self._interrupted = LockWaits(writer.database), False
 
     def recall(self) -> Checkpoint | None:
         """The checkpoint row of this step in the target, claimed first. A connection in doubt is closed before.
 
         Raises FencedError if this sink had claimed the step and somebody else has since.
         """
-        self.close()
+        self._disconnect()
         self._committing = False
         self._checkpoint, self._columns = None, ()
         with self._in_our_words():
@@ -169,7 +171,12 @@ class PostgresSink:
         self._commit(connection)
 
     def classify(self, error: BaseException) -> Fault:
-        """By SQLSTATE; an error of COMMIT itself leaves the outcome in doubt, unless the server says otherwise."""
+        """By SQLSTATE; an error of COMMIT itself leaves the outcome in doubt, unless the server says otherwise.
+
+        A statement that we ended ourselves passes: who is asked to stop does not try it again.
+        """
+        if self._interrupted and postgres_errors.is_cancelled(error):
+            return Fault.TRANSIENT
         return postgres_errors.classify_commit(error) if self._committing else postgres_errors.classify(error)
 
     def explain(self, error: BaseException) -> BaseException:
@@ -179,12 +186,19 @@ class PostgresSink:
         return postgres_errors.explained(error, self._database.shown, self._database.secrets)
 
     def interrupt(self, *, now: bool) -> None:
-        """With `now` end the statement; a wait for a lock, which looks like any other, ends by `lock_timeout`."""
+        """End the wait for a lock; with `now` whatever statement is running."""
+        self._interrupted = True
         if now:
             postgres.interrupt(self._connection)
+        else:
+            self._lock_waits.end(self._connection)
 
     def close(self) -> None:
         """Undo what is open and let the server go."""
+        self._disconnect()
+        self._lock_waits.close()
+
+    def _disconnect(self) -> None:
         self.rollback()
         if self._connection is not None:
             postgres.close(self._connection)
