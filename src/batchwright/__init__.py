@@ -15,12 +15,13 @@ from batchwright.model.failure import Failure
 from batchwright.model.policy import Retry, Skip
 from batchwright.model.result import JobResult, StepResult
 from batchwright.model.status import Status
-from batchwright.operations import resume
+from batchwright.operations import AbandonResult, abandon, resume
 from batchwright.step import Step
 from batchwright.writers.functions import each
 
 __all__ = [
     "DROP",
+    "AbandonResult",
     "AlreadyRunningError",
     "BatchwrightError",
     "ConfigurationError",
@@ -40,6 +41,7 @@ __all__ = [
     "Step",
     "StepResult",
     "Stop",
+    "abandon",
     "each",
     "replay",
     "resume",

@@ -1,4 +1,4 @@
-"""What an operator does about runs that are over: go on with one.
+"""What an operator does about runs that are over: go on with one, or give it up.
 
 The one rule: what is done is decided by the newest run of the work, under its ownership; a run's number only says which
 work is meant.
@@ -9,12 +9,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypedDict, Unpack
 
+from batchwright.engine.abandon_job import AbandonResult, StepLeft, abandon_job
 from batchwright.job import Job
-from batchwright.launch import Stop, open_history, open_ledger, run
+from batchwright.launch import Stop, SystemClock, bind, open_history, open_ledger, run
 from batchwright.model.checkpoint import InstanceKey
 from batchwright.model.errors import (
     AbandonedError,
     AlreadyRunningError,
+    BatchwrightError,
     GroundChangedError,
     LedgerError,
     NotResumableError,
@@ -66,6 +68,32 @@ def resume(
             kept.close()
 
 
+def abandon(number: int, *, ledger: Ledger | str | Path | None = None, job: Job | None = None) -> AbandonResult:
+    """Give up the work of a run that failed, was stopped or lost its process: it is never gone on with.
+
+    What its steps have staged and not published is removed, and nothing else: the result says what they leave behind.
+    A job that cannot be built again is given up all the same, and nothing is removed. Abandoning twice is harmless.
+    Raises AlreadyRunningError for work that is under way, NotResumableError for work that is complete.
+    """
+    kept, close = open_ledger(ledger, None)
+    try:
+        with closing(open_history(kept)) as history:
+            execution = history.run(number)
+        if execution is None:
+            raise _no_such_run(number, kept.address)
+        bound, unbuilt = {}, ""
+        try:
+            bound = bind(built_again(execution, job), durable=kept.durable)
+        except BatchwrightError as error:
+            if job is not None:
+                raise
+            unbuilt = str(error)
+        return abandon_job(execution, bound, kept, SystemClock(), unbuilt)
+    finally:
+        if close:
+            kept.close()
+
+
 def interrupted_run(history: History, number: int) -> JobExecution:
     """The newest run of the work that this run is of, if it can be gone on with.
 
@@ -73,7 +101,7 @@ def interrupted_run(history: History, number: int) -> JobExecution:
     """
     named = history.run(number)
     if named is None:
-        raise LedgerError(f"there is no run {number} in {history.address}", "", "see batchwright list")
+        raise _no_such_run(number, history.address)
     newest = newest_run(history, named.key) or named
     if newest.status in INTERRUPTED:
         return newest
@@ -119,3 +147,10 @@ def require_same_work(job: Job, execution: JobExecution) -> None:
             "what identifies the work has changed since",
             "change it back, or run the job with those parameters given",
         )
+
+
+def _no_such_run(number: int, address: str) -> LedgerError:
+    return LedgerError(f"there is no run {number} in {address}", "", "see batchwright list")
+
+
+__all__ = ["AbandonResult", "RunSettings", "StepLeft", "abandon", "interrupted_run", "newest_run", "resume"]

@@ -228,6 +228,18 @@ class Writer(Protocol[Out_contra]):
         ...
 
 
+@runtime_checkable
+class Discards(Protocol):
+    """A sink that may leave something behind in its target when its step is never finished."""
+
+    def discard(self) -> str:
+        """Remove what this step has staged in this lap and not published; what that was, for people, or nothing.
+
+        Whoever is still working on it commits nothing any more.
+        """
+        ...
+
+
 class Ownership(Protocol):
     """The right to work on an instance, as long as it lasts."""
 
@@ -261,6 +273,13 @@ class Ledger(CheckpointStore, Protocol):
         """Record a new execution, STARTING, in the last lap or, with `next_lap`, in the next one.
 
         Only for the owner. Executions of the instance that are still live are closed as FAILED: their owner is gone.
+        """
+        ...
+
+    def close_lost(self, key: InstanceKey) -> None:
+        """Close executions of the instance, with their steps, that are still live: their owner is gone.
+
+        Only for the owner. Raises LedgerError for anybody else.
         """
         ...
 

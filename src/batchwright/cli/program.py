@@ -32,6 +32,7 @@ COMMANDS = {
     "resume": "Go on with a run that was stopped, failed or killed.",
     "stop": "Ask a run to stop at the end of its chunk.",
     "list": "List the jobs, each with how it stands and what to do next.",
+    "abandon": "Give up a run that was not finished: it is never gone on with.",
     "status": "List the latest runs, one line for every attempt.",
     "show": "Show everything about a run.",
     "failures": "Show what failed in a run, grouped by cause.",

@@ -82,6 +82,12 @@ class MemoryLedger:
         self._keep_run(run)
         return run
 
+    def close_lost(self, key: InstanceKey) -> None:
+        """Close executions that are still live. Raises LedgerError without ownership."""
+        if key not in self._owned:
+            raise not_owned(key.job)
+        self._close_lost(key)
+
     def move_run(self, run: int, status: Status, error: str = "") -> None:
         """Change an execution's status; a text already there is kept if `error` is empty.
 

@@ -93,6 +93,15 @@ class PostgresLedger:
 
         return self._write(request.key, work)
 
+    def close_lost(self, key: InstanceKey) -> None:
+        """Close executions that a dead owner left.
+
+        Raises LedgerError if this object does not own the instance, FencedError if it does not any more.
+        """
+        if key not in self._leases:
+            raise not_owned(key.job)
+        self._write(key, lambda connection, _: executions.close_lost(connection, self._schema, key))
+
     def move_run(self, run: int, status: Status, error: str = "") -> None:
         """Change an execution's status; a text already there is kept if `error` is empty.
 

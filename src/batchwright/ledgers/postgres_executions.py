@@ -70,7 +70,7 @@ def find_run(connection: "Connection", schema: str, number: int) -> JobExecution
 def begin_run(connection: "Connection", schema: str, request: RunRequest, epoch: int) -> JobExecution:
     """Close what a dead owner left, and insert a new execution in the last or the next lap."""
     key, described = request.key, rows.request_values(request)
-    _close_lost(connection, schema, key)
+    close_lost(connection, schema, key)
     lap = (key.job, key.parameters_hash, request.at_least_lap, int(request.next_lap))
     values = {
         "job": key.job,
@@ -86,6 +86,16 @@ def begin_run(connection: "Connection", schema: str, request: RunRequest, epoch:
     begun = _run_of(_insert(connection, schema, JOBS, values, rows.RUN_COLUMNS))
     assert begun is not None  # noqa: S101 - for the type checker: an INSERT … RETURNING returns
     return begun
+
+
+def close_lost(connection: "Connection", schema: str, key: InstanceKey) -> None:
+    """Close the live executions of an instance, and their steps: their owner is gone."""
+    sql, live = f"{_RUNS} WHERE {_OF_INSTANCE} AND status = ANY(%s)", [status.value for status in LIVE]
+    for row in run(connection, schema, sql, (key.job, key.parameters_hash, live)).fetchall():
+        lost = rows.run_of(row)
+        error, status = owner_gone(lost.pid, lost.host), closed_as(lost.status).value
+        run(connection, schema, _CLOSE_STEPS, (status, error, lost.id, live))
+        run(connection, schema, _CLOSE_RUN, (status, error, lost.id, lost.id, lost.status.value))
 
 
 def move_run(connection: "Connection", schema: str, number: int, status: Status, error: str, doubts: int) -> None:
@@ -153,15 +163,6 @@ def end_step(connection: "Connection", schema: str, number: int, outcome: StepOu
     found = _status(connection, schema, STEPS, number)
     if not (doubts and found is status):
         raise refused("step execution", number, found, status)
-
-
-def _close_lost(connection: "Connection", schema: str, key: InstanceKey) -> None:
-    sql, live = f"{_RUNS} WHERE {_OF_INSTANCE} AND status = ANY(%s)", [status.value for status in LIVE]
-    for row in run(connection, schema, sql, (key.job, key.parameters_hash, live)).fetchall():
-        lost = rows.run_of(row)
-        error, status = owner_gone(lost.pid, lost.host), closed_as(lost.status).value
-        run(connection, schema, _CLOSE_STEPS, (status, error, lost.id, live))
-        run(connection, schema, _CLOSE_RUN, (status, error, lost.id, lost.id, lost.status.value))
 
 
 def _insert(

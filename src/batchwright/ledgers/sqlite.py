@@ -88,6 +88,13 @@ class SqliteLedger:
             row = connection.execute(f"{_RUNS} WHERE id = ?", (number,)).fetchone()
         return executions.run_of(row)
 
+    def close_lost(self, key: InstanceKey) -> None:
+        """Close executions that a dead owner left. Raises LedgerError if this object does not own the instance."""
+        if key not in self._owned:
+            raise not_owned(key.job)
+        with self._writing() as connection:
+            _close_lost(connection, key)
+
     def move_run(self, run: int, status: Status, error: str = "") -> None:
         """Change an execution's status; a text already there is kept if `error` is empty.
 

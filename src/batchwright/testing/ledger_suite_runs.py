@@ -266,6 +266,27 @@ class LedgerRunsSuite(LedgerUnderTest):
                 ledger.note_progress(step.id, an_outcome(), [a_failure(1)])
         assert list(ledger.load_failures(step_key())) == []
 
+    def test_an_owner_can_close_what_a_dead_owner_left_without_beginning_a_run(self) -> None:
+        """Nobody else can; what has ended is left alone; closing again changes nothing."""
+        ledger = self.ledger()
+        run_to(ledger, Status.STOPPED)
+        with ledger.own(KEY):
+            run = start_run(ledger)
+            ledger.begin_step(run.id, step_key(), "in", "out", "exactly once")
+        with Raising(LedgerError):
+            ledger.close_lost(KEY)
+        for _ in range(2):
+            with ledger.own(KEY):
+                ledger.close_lost(KEY)
+            step = ledger.last_step(step_key())
+            assert step is not None
+            assert (status_of(ledger, run), step.status) == (Status.FAILED, Status.FAILED)
+            assert "ended without closing" in last_run(ledger).error
+        statuses = [found.status for found in self.history(ledger).runs()]
+        assert statuses == [Status.FAILED, Status.STOPPED]
+        ledger.move_run(run.id, Status.ABANDONED)
+        assert status_of(ledger, run) is Status.ABANDONED
+
     def test_only_one_execution_of_a_lap_is_live_and_other_instances_are_left_alone(self) -> None:
         """However often a run is begun."""
         ledger = self.ledger()

@@ -179,6 +179,15 @@ class StagedSink(Generic[Out_contra]):
         if self._phase == RENAMED:
             self._mark_published(checkpoint)
 
+    def discard(self) -> str:
+        """Remove the stage; what it was. Raises AlreadyRunningError if another process still writes to it."""
+        self.rollback()
+        self._broken = True
+        if not self._stage.open(create=False):
+            return ""
+        self._stage.remove()
+        return f"stage {self._stage.path}"
+
     def failures(self) -> Iterator[Failure]:
         """Every failure stored, then those that wait for the next durable checkpoint."""
         waiting = {failure.ordinal: failure for failure in self._failures}

@@ -116,6 +116,13 @@ class Stage:
         with self._poisoning("published"):
             sync_folder(self.target.parent)
 
+    def remove(self) -> None:
+        """Remove it and let go of it: what it holds is never published."""
+        with self._poisoning("removed"):
+            self.path.unlink(missing_ok=True)
+            sync_folder(self.path.parent)
+        self.close()
+
     def refuse_if_poisoned(self) -> None:
         """Raise WriteError after an earlier error."""
         if self.poisoned:

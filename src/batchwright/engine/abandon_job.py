@@ -1,0 +1,125 @@
+"""Give up a lap that was not finished: it is never gone on with, and nobody still commits to it.
+
+The one rule: the mark comes before the cleaning up. A process killed in between leaves a lap that is abandoned and a
+stage that the next `abandon` removes; the other way round it would leave work that looks as if it could be gone on with
+and cannot.
+
+The states, and what holds in each when the process dies:
+  over        STOPPED, FAILED, COMPENSATION_FAILED, or live with an owner that is gone: it can be gone on with
+  closed      whose owner was gone is FAILED, as any next owner would have closed it: it can still be gone on with
+  abandoned   final; stages and staging tables may still be there, and old processes may believe that they own it
+  cleaned up  each begun step is claimed once more, which fences old processes, and what it staged is removed
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+
+from batchwright.engine.record_failure import error_text
+from batchwright.model.checkpoint import Checkpoint, StepKey
+from batchwright.model.errors import DamagedOutputError, GroundChangedError, NotResumableError
+from batchwright.model.execution import JobExecution, StepExecution
+from batchwright.model.status import Status, sources_of
+from batchwright.ports import Clock, Discards, Ledger, Scope, Sink
+from batchwright.step import BoundStep
+
+
+@dataclass(frozen=True, slots=True)
+class StepLeft:
+    """What a step of abandoned work leaves in its target.
+
+    `removed` is what was cleaned up of it, `problem` why something was not. What it had staged, nobody has seen.
+    """
+
+    step: str
+    target: str
+    outputs: int
+    finished: bool
+    removed: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonResult:
+    """What became of work that was given up. `already` says that it had been abandoned before."""
+
+    run: int
+    job: str
+    already: bool
+    steps: tuple[StepLeft, ...]
+
+
+def abandon_job(
+    run: JobExecution, bound: Mapping[str, BoundStep], ledger: Ledger, clock: Clock, unbuilt: str = ""
+) -> AbandonResult:
+    """Abandon the newest run of an instance and clean up after its steps; `unbuilt` says why they are not at hand.
+
+    Raises AlreadyRunningError, and NotResumableError for a run that is not the newest or is complete.
+    """
+    with ledger.own(run.key):
+        last = _closed(run, ledger)
+        already = last.status is Status.ABANDONED
+        if not already:
+            if last.status not in sources_of(Status.ABANDONED):
+                raise NotResumableError(
+                    f"run {last.id} of job '{last.job}' is {last.status}",
+                    "only work that was not finished is given up",
+                    "to do it anew: --again",
+                )
+            ledger.move_run(last.id, Status.ABANDONED)
+        return AbandonResult(last.id, last.job, already, tuple(_clean_up(last, bound, ledger, clock, unbuilt)))
+
+
+def _closed(run: JobExecution, ledger: Ledger) -> JobExecution:
+    """The newest run of the instance, which must be this one, closed if its owner is gone: we own it now."""
+    last = ledger.last_run(run.key)
+    if last is None or last.id != run.id:
+        raise NotResumableError(
+            f"run {run.id} of job '{run.job}' is not the newest of its work",
+            f"that is run {last.id}, {last.status}" if last else "the ledger has none",
+            "abandon that one",
+        )
+    if not last.status.live:
+        return last
+    ledger.close_lost(run.key)
+    return ledger.last_run(run.key) or last
+
+
+def _clean_up(
+    run: JobExecution, bound: Mapping[str, BoundStep], ledger: Ledger, clock: Clock, unbuilt: str
+) -> Iterator[StepLeft]:
+    for name in run.steps:
+        key = run.key.step(run.lap, name)
+        last = ledger.last_step(key)
+        if last is None:
+            continue
+        if name not in bound or last.status.complete:
+            problem = "" if last.status.complete else f"not looked at: {unbuilt or 'the job has no such step any more'}"
+            yield StepLeft(name, last.target, last.counts.outputs, last.status.complete, problem=problem)
+            continue
+        yield _left_by(bound[name], key, last, Scope(key, ledger, clock, claims=True))
+
+
+def _left_by(bound: BoundStep, key: StepKey, last: StepExecution, scope: Scope) -> StepLeft:
+    """Claim the step, so that an old owner commits nothing more, and remove what it staged."""
+    checkpoint, removed, problem = None, "", ""
+    if last.target != bound.step.target_address:
+        problem = f"not looked at: the step writes to {bound.step.target_address} now"
+    else:
+        try:
+            with closing(bound.writer.open(scope)) as sink:
+                checkpoint = _recalled(sink)
+                if isinstance(sink, Discards) and not (checkpoint and checkpoint.finished):
+                    removed = sink.discard()
+        except Exception as error:  # noqa: BLE001 - a target that is gone keeps no work from being given up
+            problem = f"not cleaned up: {error_text(error, bound.step.secrets)}"
+    outputs = checkpoint.counts.outputs if checkpoint else last.counts.outputs
+    finished = checkpoint is not None and checkpoint.finished
+    return StepLeft(key.step, last.target, 0 if removed else outputs, finished, removed, problem)
+
+
+def _recalled(sink: Sink[object]) -> Checkpoint | None:
+    try:
+        return sink.recall()
+    except (DamagedOutputError, GroundChangedError):
+        return None  # what cannot be gone on with can be given up
