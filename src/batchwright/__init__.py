@@ -15,7 +15,7 @@ from batchwright.model.failure import Failure
 from batchwright.model.policy import Retry, Skip
 from batchwright.model.result import JobResult, StepResult
 from batchwright.model.status import Status
-from batchwright.operations import AbandonResult, abandon, resume
+from batchwright.operations import AbandonResult, PruneResult, abandon, prune, prune_targets, resume
 from batchwright.step import Step
 from batchwright.writers.functions import each
 
@@ -33,6 +33,7 @@ __all__ = [
     "JobFailedError",
     "JobResult",
     "NonIdentifying",
+    "PruneResult",
     "ReplayResult",
     "Retry",
     "Secret",
@@ -43,6 +44,8 @@ __all__ = [
     "Stop",
     "abandon",
     "each",
+    "prune",
+    "prune_targets",
     "replay",
     "resume",
     "run",

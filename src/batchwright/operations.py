@@ -1,15 +1,20 @@
-"""What an operator does about runs that are over: go on with one, or give it up.
+"""What an operator does about runs that are over: go on with one, give it up, forget it.
 
 The one rule: what is done is decided by the newest run of the work, under its ownership; a run's number only says which
 work is meant.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TypedDict, Unpack
 
 from batchwright.engine.abandon_job import AbandonResult, StepLeft, abandon_job
+from batchwright.engine.prune_ledger import PruneResult, PruneRule, instances_of, prune_ledger
+from batchwright.engine.record_failure import error_text
 from batchwright.job import Job
 from batchwright.launch import Stop, SystemClock, bind, open_history, open_ledger, run
 from batchwright.model.checkpoint import InstanceKey
@@ -17,16 +22,20 @@ from batchwright.model.errors import (
     AbandonedError,
     AlreadyRunningError,
     BatchwrightError,
+    DeclarationError,
     GroundChangedError,
     LedgerError,
     NotResumableError,
     OriginError,
 )
 from batchwright.model.execution import JobExecution
+from batchwright.model.forgetting import Forgotten
 from batchwright.model.result import JobResult
 from batchwright.model.status import Status
 from batchwright.origins import rebuild
-from batchwright.ports import History, Ledger, Observer
+from batchwright.places import forget_report, report_place
+from batchwright.ports import History, Ledger, Observer, Scope
+from batchwright.pruning import ForgetfulLedger, ForgetsLaps
 
 INTERRUPTED = frozenset({Status.FAILED, Status.STOPPED, Status.LOST})
 """What can be gone on with."""
@@ -94,6 +103,110 @@ def abandon(number: int, *, ledger: Ledger | str | Path | None = None, job: Job 
             kept.close()
 
 
+def prune(
+    *,
+    keep: int | None = None,
+    before: datetime | None = None,
+    job: str | None = None,
+    with_failures: bool = False,
+    ledger: Ledger | str | Path | None = None,
+    dry_run: bool = False,
+) -> PruneResult:
+    """Forget runs beyond the `keep` newest of each job, or that ended `before`; where both are given, both must be so.
+
+    Unfinished work is left alone. Of each instance the newest run stays, so that it still says that it is complete;
+    failures that are open stay, and with them their run, unless `with_failures`. Failure files go with their runs. What
+    is deleted is really gone from the ledger's file. Killed in between, the next call does the rest. Raises LedgerError
+    for a ledger of one's own that cannot forget, and DeclarationError if neither `keep` nor `before` is given.
+    """
+    if keep is None and before is None:
+        raise DeclarationError("prune: nothing says what may go", "", "give keep= or before=")
+    if keep is not None and keep < 1:
+        raise DeclarationError("prune: keep must be at least 1", f"got {keep}")
+    kept, close = open_ledger(ledger, None)
+    try:
+        forgetful = _forgetful(kept)
+        files = partial(_remove_files, kept, dry_run=dry_run)
+        rule = PruneRule(keep, before, with_failures)
+        with closing(open_history(kept)) as history:
+            result = prune_ledger(history, None if dry_run else forgetful, rule, files, job)
+        problem = "" if dry_run or not result.instances else forgetful.shrink()
+        return replace(result, problems=(problem,)) if problem else result
+    finally:
+        if close:
+            kept.close()
+
+
+def prune_targets(
+    job: str,
+    *,
+    ledger: Ledger | str | Path | None = None,
+    with_failures: bool = False,
+    dry_run: bool = False,
+    build: Callable[[JobExecution], Job] = rebuild,
+) -> PruneResult:
+    """Forget what the targets of a job keep about laps before the newest: checkpoints, fences, failures not open.
+
+    Each instance's job is built again by `build`; where that cannot be, its targets are left alone and the result says
+    so. The newest lap's rows stay: they are what says that it is finished.
+    """
+    kept, close = open_ledger(ledger, None)
+    result = PruneResult()
+    try:
+        with closing(open_history(kept)) as history:
+            for key in instances_of(history, job):
+                newest = newest_run(history, key)
+                if newest is not None and newest.lap > 1:
+                    result = _prune_targets_of(newest, kept, build, result, with_open=with_failures, pretend=dry_run)
+    finally:
+        if close:
+            kept.close()
+    return result
+
+
+def _prune_targets_of(
+    newest: JobExecution,
+    ledger: Ledger,
+    build: Callable[[JobExecution], Job],
+    result: PruneResult,
+    **how: bool,
+) -> PruneResult:
+    forgotten = Forgotten()
+    try:
+        job = build(newest)
+        require_same_work(job, newest)
+        with ledger.own(newest.key):
+            for name, bound in bind(job, durable=ledger.durable).items():
+                scope = Scope(newest.key.step(newest.lap, name), ledger, SystemClock())
+                with closing(bound.writer.open(scope)) as sink:
+                    if isinstance(sink, ForgetsLaps):
+                        forgotten += sink.forget_laps(**how)
+    except AlreadyRunningError:
+        return replace(result, busy=(*result.busy, newest.job))
+    except Exception as error:  # noqa: BLE001 - one target that cannot be reached keeps no other from being pruned
+        result = replace(result, problems=(*result.problems, f"run {newest.id}: {error_text(error)}"))
+    if forgotten == Forgotten():
+        return result
+    return replace(result, forgotten=result.forgotten + forgotten, instances=result.instances + 1)
+
+
+def _forgetful(ledger: Ledger) -> ForgetfulLedger:
+    if not isinstance(ledger, ForgetfulLedger):
+        raise LedgerError(f"the ledger {ledger.address} cannot forget", f"it is a {type(ledger).__name__}")
+    return ledger
+
+
+def _remove_files(ledger: Ledger, runs: Sequence[JobExecution], *, dry_run: bool) -> int:
+    """Remove the failure files of runs, as far as they are theirs; how many."""
+    if not ledger.durable:
+        return 0
+    files = 0
+    for run_ in runs:
+        source = Path(run_.origin.path) if run_.origin else None
+        files += forget_report(report_place(ledger.address, source), run_.id, run_.job, pretend=dry_run)
+    return files
+
+
 def interrupted_run(history: History, number: int) -> JobExecution:
     """The newest run of the work that this run is of, if it can be gone on with.
 
@@ -153,4 +266,15 @@ def _no_such_run(number: int, address: str) -> LedgerError:
     return LedgerError(f"there is no run {number} in {address}", "", "see batchwright list")
 
 
-__all__ = ["AbandonResult", "RunSettings", "StepLeft", "abandon", "interrupted_run", "newest_run", "resume"]
+__all__ = [
+    "AbandonResult",
+    "PruneResult",
+    "RunSettings",
+    "StepLeft",
+    "abandon",
+    "interrupted_run",
+    "newest_run",
+    "prune",
+    "prune_targets",
+    "resume",
+]

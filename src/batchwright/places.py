@@ -76,7 +76,7 @@ def report_failures(ledger: Path | None, run: int, job: str, failures: Iterator[
     """
     if ledger is None:
         return ""
-    path = ledger.parent / f"failures-{run}.jsonl"
+    path = _report_file(ledger, run)
     # One name for the unfinished file: what a kill leaves behind, the next start writes over.
     unfinished = path.with_name(f".{path.name}")
     for folder in (path.parent.parent, path.parent):
@@ -93,3 +93,25 @@ def report_failures(ledger: Path | None, run: int, job: str, failures: Iterator[
         unfinished.unlink(missing_ok=True)
         raise
     return str(path)
+
+
+def forget_report(ledger: Path, run: int, job: str, *, pretend: bool = False) -> bool:
+    """Remove the failure file of a run, if there is one and it is this job's: another ledger may be in the same folder.
+
+    Whether there was one.
+    """
+    path = _report_file(ledger, run)
+    try:
+        with path.open(encoding="utf-8") as file:
+            first = json.loads(file.readline())
+    except (OSError, ValueError):
+        return False
+    if not isinstance(first, dict) or (first.get("job"), first.get("run")) != (job, run):
+        return False
+    if not pretend:
+        path.unlink()
+    return True
+
+
+def _report_file(ledger: Path, run: int) -> Path:
+    return ledger.parent / f"failures-{run}.jsonl"

@@ -33,6 +33,7 @@ COMMANDS = {
     "stop": "Ask a run to stop at the end of its chunk.",
     "list": "List the jobs, each with how it stands and what to do next.",
     "abandon": "Give up a run that was not finished: it is never gone on with.",
+    "prune": "Forget runs that are long over.",
     "status": "List the latest runs, one line for every attempt.",
     "show": "Show everything about a run.",
     "failures": "Show what failed in a run, grouped by cause.",

@@ -24,9 +24,10 @@ from batchwright.databases.records import (
     key_values,
 )
 from batchwright.model.block import Position
-from batchwright.model.checkpoint import Checkpoint, StepKey
+from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
 from batchwright.model.failure import Failure, FailureState
 from batchwright.model.fault_points import reach
+from batchwright.model.forgetting import Forgotten
 
 if TYPE_CHECKING:
     from batchwright.databases.postgres import Connection
@@ -60,6 +61,12 @@ _RAISE_FENCE = (
     f"ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET epoch = fence.epoch + 1 RETURNING epoch"
 )
 _CHECK_FENCE = f"SELECT 1 FROM {{schema}}.batchwright_fences WHERE {_KEYED} AND epoch = %s FOR SHARE"  # noqa: S608 - as above
+_FORGET_LAPS = (
+    "DELETE FROM {schema}.{table} AS old WHERE job = %s AND parameters_hash = %s AND lap < %s "
+    "AND (%s::text IS NULL OR step = %s) AND EXISTS (SELECT 1 FROM {schema}.{table} AS newer "
+    "WHERE newer.job = old.job AND newer.parameters_hash = old.parameters_hash AND newer.step = old.step "
+    "AND newer.partition = old.partition AND newer.lap > old.lap)"
+)
 _INSERT_FAILURE = f"{_insert('batchwright_failures', FAILURE)} ON CONFLICT DO NOTHING"
 _SELECT_FAILURES = (
     f"SELECT {failure_columns()} FROM {{schema}}.batchwright_failures "  # noqa: S608 - as above
@@ -186,6 +193,34 @@ def settle_failures(connection: "Connection", schema: str, key: StepKey, ordinal
     states = FailureState.REPLAYED.value, FailureState.OPEN.value
     values = (states[0], *key_values(key), list(ordinals), states[1])
     return int(_run(connection, sql, schema, values).rowcount)
+
+
+def forget_laps(connection: "Connection", schema: str, key: InstanceKey, below: int, step: str | None = None) -> int:
+    """Delete checkpoints and fences of laps below this one, but for each step's newest; how many checkpoints."""
+    values = (key.job, key.parameters_hash, below, step, step)
+    _run(connection, _FORGET_LAPS.replace("{table}", "batchwright_fences"), schema, values)
+    forgotten = _run(connection, _FORGET_LAPS.replace("{table}", "batchwright_checkpoints"), schema, values)
+    return int(forgotten.rowcount)
+
+
+def forget_failures(
+    connection: "Connection", schema: str, key: InstanceKey, laps: Sequence[int], step: str | None, *, with_open: bool
+) -> int:
+    """Delete the failures of these laps that are not open any more, or all of them; how many."""
+    closed = "" if with_open else f" AND state <> '{FailureState.OPEN}'"
+    sql = (
+        "DELETE FROM {schema}.batchwright_failures WHERE job = %s AND parameters_hash = %s AND lap = ANY(%s) "  # noqa: S608 - as above
+        f"AND (%s::text IS NULL OR step = %s){closed}"
+    )
+    return int(_run(connection, sql, schema, (key.job, key.parameters_hash, list(laps), step, step)).rowcount)
+
+
+def forget_before(connection: "Connection", schema: str, key: StepKey, *, with_open: bool) -> Forgotten:
+    """Delete what is kept about earlier laps of a step, but for the newest lap that is known of it."""
+    instance = InstanceKey(key.job, key.parameters_hash)
+    below = min(key.lap, last_lap(connection, schema, key))
+    failures = forget_failures(connection, schema, instance, range(1, below), key.step, with_open=with_open)
+    return Forgotten(failures=failures, checkpoints=forget_laps(connection, schema, instance, below, key.step))
 
 
 def _run(connection: "Connection", sql: str, schema: str, values: Sequence[Any]) -> Any:

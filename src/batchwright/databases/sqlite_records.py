@@ -22,9 +22,10 @@ from batchwright.databases.records import (
     progress_values,
 )
 from batchwright.databases.sqlite_schema import migrate, schema_version
-from batchwright.model.checkpoint import Checkpoint, StepKey
+from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
 from batchwright.model.failure import Failure, FailureState
 from batchwright.model.fault_points import reach
+from batchwright.model.forgetting import Forgotten
 
 COMPONENT = "records"
 
@@ -52,6 +53,11 @@ _RAISE_FENCE = (
     f"ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET epoch = epoch + 1 RETURNING epoch"
 )
 _CHECK_FENCE = f"SELECT 1 FROM batchwright_fences WHERE {_KEYED} AND epoch = ?"  # noqa: S608 - as above
+_FORGET_LAPS = (
+    "DELETE FROM {0} AS old WHERE job = ? AND parameters_hash = ? AND lap < ? AND (? IS NULL OR step = ?) "
+    "AND EXISTS (SELECT 1 FROM {0} AS newer WHERE newer.job = old.job AND newer.parameters_hash = old.parameters_hash "
+    "AND newer.step = old.step AND newer.partition = old.partition AND newer.lap > old.lap)"
+)
 _PAGE = 100
 
 
@@ -152,3 +158,35 @@ def settle_failures(connection: sqlite3.Connection, key: StepKey, ordinals: Sequ
         ).rowcount
         for ordinal in ordinals
     )
+
+
+def forget_laps(connection: sqlite3.Connection, key: InstanceKey, below: int, step: str | None = None) -> int:
+    """Delete checkpoints and fences of laps below this one, but for each step's newest; how many checkpoints."""
+    values = (key.job, key.parameters_hash, below, step, step)
+    connection.execute(_FORGET_LAPS.format("batchwright_fences"), values)
+    return connection.execute(_FORGET_LAPS.format("batchwright_checkpoints"), values).rowcount
+
+
+def forget_failures(
+    connection: sqlite3.Connection, key: InstanceKey, lap: int, step: str | None = None, *, with_open: bool
+) -> int:
+    """Delete the failures of a lap that are not open any more, or all of them; how many."""
+    closed = "" if with_open else f" AND state <> '{FailureState.OPEN}'"
+    found = connection.execute(
+        "DELETE FROM batchwright_failures "  # noqa: S608 - as above
+        f"WHERE job = ? AND parameters_hash = ? AND lap = ? AND (? IS NULL OR step = ?){closed}",
+        (key.job, key.parameters_hash, lap, step, step),
+    )
+    return found.rowcount
+
+
+def forget_before(connection: sqlite3.Connection, key: StepKey, *, with_open: bool) -> Forgotten:
+    """Delete what is kept about earlier laps of a step, but for the newest lap that is known of it."""
+    instance = InstanceKey(key.job, key.parameters_hash)
+    below = min(key.lap, last_lap(connection, key))
+    laps = connection.execute(
+        "SELECT DISTINCT lap FROM batchwright_failures WHERE job = ? AND parameters_hash = ? AND step = ? AND lap < ?",
+        (key.job, key.parameters_hash, key.step, below),
+    ).fetchall()
+    failures = sum(forget_failures(connection, instance, lap, key.step, with_open=with_open) for (lap,) in laps)
+    return Forgotten(failures=failures, checkpoints=forget_laps(connection, instance, below, key.step))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from batchwright.ledgers.failure_groups import Cause, group_failures
@@ -28,6 +29,7 @@ from batchwright.model.execution import (
     StepOutcome,
 )
 from batchwright.model.failure import Failure, FailureState
+from batchwright.model.forgetting import Forgetting, Forgotten
 from batchwright.model.status import Status, sources_of
 
 
@@ -43,6 +45,7 @@ class MemoryLedger:
         self._owned: dict[InstanceKey, datetime] = {}
         self._laps: dict[InstanceKey, int] = {}
         self._runs: dict[int, JobExecution] = {}
+        self._numbers, self._numbers_of_steps = count(1), count(1)
         self._steps: dict[int, StepExecution] = {}
         self._seen: dict[int, datetime] = {}
         self._checkpoints: dict[StepKey, Checkpoint] = {}
@@ -67,7 +70,7 @@ class MemoryLedger:
         lap = self._laps[key] + request.next_lap if key in self._laps else 1
         self._laps[key] = max(lap, request.at_least_lap)
         run = JobExecution(
-            id=len(self._runs) + 1,
+            id=next(self._numbers),
             key=key,
             lap=self._laps[key],
             status=Status.STARTING,
@@ -117,7 +120,7 @@ class MemoryLedger:
             raise refused("run", run, _status(found), Status.RUNNING)
         before = self.last_step(key)
         step = StepExecution(
-            id=len(self._steps) + 1,
+            id=next(self._numbers_of_steps),
             run=run,
             key=key,
             status=Status.RUNNING,
@@ -200,6 +203,29 @@ class MemoryLedger:
             )
             for run in page[:limit]
         ]
+
+    def forget(self, key: InstanceKey, what: Forgetting) -> Forgotten:
+        """Forget this of an instance that is over. Raises LedgerError without ownership."""
+        if key not in self._owned:
+            raise not_owned(key.job)
+        runs = [number for number in what.runs if number in self._runs and self._runs[number].key == key]
+        for number in runs:
+            del self._runs[number]
+        self._steps = {number: step for number, step in self._steps.items() if step.run not in runs}
+        failures = [
+            self._forget_failures(step, with_open=what.with_open)
+            for step in list(self._failures)
+            if _of_instance(step, key) and step.lap in what.failure_laps
+        ]
+        old = [step for step in self._checkpoints if _of_instance(step, key) and step.lap < what.checkpoints_below]
+        gone = [each for each in old if any(_is_later(each, other) for other in self._checkpoints)]
+        for step in gone:
+            del self._checkpoints[step]
+        return Forgotten(len(runs), sum(failures), len(gone))
+
+    def shrink(self) -> str:
+        """Do nothing: what was forgotten is gone."""
+        return ""
 
     def runs(
         self, *, job: str | None = None, key: InstanceKey | None = None, before: int | None = None, limit: int = 20
@@ -296,6 +322,12 @@ class MemoryLedger:
         for failure in kept:
             known.setdefault(failure.ordinal, failure)
 
+    def _forget_failures(self, key: StepKey, *, with_open: bool) -> int:
+        known = self._failures[key]
+        kept = {} if with_open else {n: one for n, one in known.items() if one.state is FailureState.OPEN}
+        self._failures[key] = kept
+        return len(known) - len(kept)
+
     def _judged(self, run: JobExecution) -> JobExecution:
         return replace(run, status=Status.LOST) if run.status.live and run.key not in self._owned else run
 
@@ -324,3 +356,12 @@ def _through_codec(position: Position) -> Position:
 
 def _of_lap(key: StepKey, run: JobExecution) -> bool:
     return (key.job, key.parameters_hash, key.lap) == (run.key.job, run.key.parameters_hash, run.lap)
+
+
+def _of_instance(step: StepKey, key: InstanceKey) -> bool:
+    return (step.job, step.parameters_hash) == (key.job, key.parameters_hash)
+
+
+def _is_later(key: StepKey, other: StepKey) -> bool:
+    """Whether the other is of the same step in a later lap."""
+    return other.lap > key.lap and replace(other, lap=key.lap) == key

@@ -19,6 +19,7 @@ from batchwright.ledgers.transitions import not_owned, refused
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
 from batchwright.model.execution import JobExecution, RunRequest, StepExecution, StepOutcome
 from batchwright.model.failure import Failure
+from batchwright.model.forgetting import Forgetting, Forgotten
 from batchwright.model.status import Status
 
 if TYPE_CHECKING:
@@ -206,6 +207,27 @@ class PostgresLedger:
         if now:
             self._ended = True
             self._lock_waits.end(self._session.opened)
+
+    def forget(self, key: InstanceKey, what: Forgetting) -> Forgotten:
+        """Forget this of an instance that is over.
+
+        Raises LedgerError if this object does not own it, FencedError if it does not any more.
+        """
+        if key not in self._leases:
+            raise not_owned(key.job)
+
+        def work(connection: "Connection", _: int) -> Forgotten:
+            runs = executions.forget_runs(connection, self._schema, key, what.runs)
+            failures = records.forget_failures(
+                connection, self._schema, key, what.failure_laps, None, with_open=what.with_open
+            )
+            return Forgotten(runs, failures, records.forget_laps(connection, self._schema, key, what.checkpoints_below))
+
+        return self._write(key, work)
+
+    def shrink(self) -> str:
+        """Let the server use the space again; why that was not done, or nothing."""
+        return executions.shrink(self._session.connection(), self._schema)
 
     def close(self) -> None:
         """Let the database go. What is owned stays owned until its context ends."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from batchwright.databases.postgres import driver
 from batchwright.databases.postgres_texts import unescaped
 from batchwright.databases.records import COUNTS, KEY, key_values, storable
 from batchwright.ledgers import execution_rows as rows
@@ -113,6 +114,25 @@ def request_stop(connection: "Connection", schema: str, number: int, who: str) -
     """Note on a live run, whoever owns it, that it is to stop; the first request stays."""
     values = (storable(stop_request(who)), number, [status.value for status in LIVE])
     return bool(run(connection, schema, _REQUEST_STOP, values).rowcount == 1)
+
+
+def forget_runs(connection: "Connection", schema: str, key: InstanceKey, numbers: Sequence[int]) -> int:
+    """Delete runs of an instance with their steps; how many runs."""
+    values = (key.job, key.parameters_hash, list(numbers))
+    run(connection, schema, f"DELETE FROM {{schema}}.{STEPS} WHERE {_OF_INSTANCE} AND run = ANY(%s)", values)  # noqa: S608 - as above
+    deleted = run(connection, schema, f"DELETE FROM {{schema}}.{JOBS} WHERE {_OF_INSTANCE} AND id = ANY(%s)", values)  # noqa: S608 - as above
+    return int(deleted.rowcount)
+
+
+def shrink(connection: "Connection", schema: str) -> str:
+    """Let the server use the space again, outside any transaction; why not, if the tables are not ours."""
+    tables = (JOBS, STEPS, "batchwright_checkpoints", "batchwright_failures", "batchwright_fences")
+    try:
+        for table in tables:
+            run(connection, schema, f"VACUUM {{schema}}.{table}")
+    except driver().Error as error:
+        return f"the server has not been asked to use the space again: {' '.join(str(error).split())}"
+    return ""
 
 
 def last_step(connection: "Connection", schema: str, key: StepKey) -> StepExecution | None:

@@ -17,11 +17,13 @@ from batchwright.databases.sqlite_schema import migrate
 from batchwright.ledgers import execution_rows as executions
 from batchwright.ledgers import sqlite_rows as rows
 from batchwright.ledgers.locks import WAIT_SECONDS, LockOwnership, hold
+from batchwright.ledgers.sqlite_forgetting import forget, shrink
 from batchwright.ledgers.transitions import LIVE, closed_as, not_owned, owner_gone, refused, stop_request, this_host
 from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
 from batchwright.model.errors import LedgerError
 from batchwright.model.execution import JobExecution, RunRequest, StepExecution, StepOutcome
 from batchwright.model.failure import Failure
+from batchwright.model.forgetting import Forgetting, Forgotten
 from batchwright.model.status import Status, sources_of
 
 BUSY_SECONDS = 30.0
@@ -188,6 +190,20 @@ class SqliteLedger:
         """Mark open failures as replayed; others keep their state."""
         with self._writing() as connection:
             records.settle_failures(connection, key, ordinals)
+
+    def forget(self, key: InstanceKey, what: Forgetting) -> Forgotten:
+        """Forget this of an instance that is over. Raises LedgerError if this object does not own it."""
+        if key not in self._owned:
+            raise not_owned(key.job)
+        with self._reading() as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+        with self._writing() as connection:
+            return forget(connection, key, what)
+
+    def shrink(self) -> str:
+        """Give the space of what was forgotten back; why that was not done, or nothing."""
+        with self._reading() as connection:
+            return shrink(connection)
 
     def interrupt(self, *, now: bool) -> None:
         """With `now` no statement waits for a lock any more."""

@@ -18,6 +18,7 @@ from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import ConfigurationError, FencedError, ItemsFailed
 from batchwright.model.failure import Failure
 from batchwright.model.fault_points import reach
+from batchwright.model.forgetting import Forgotten
 from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.ports import Scope, Sink
 from batchwright.writers.duplicate_keys import Duplicates, write_each_key_once
@@ -169,6 +170,21 @@ class PostgresSink:
             self.rollback()
             raise FencedError("some of these failures are closed already", "somebody else replays them", "look again")
         self._commit(connection)
+
+    def forget_laps(self, *, with_open: bool, pretend: bool) -> Forgotten:
+        """Delete what the target keeps about laps of this step before its newest."""
+        if not self.last_lap():
+            return Forgotten()
+        with self._in_our_words():
+            connection = self._open()
+            postgres.begin(connection)
+            try:
+                forgotten = records.forget_before(connection, self._schema, self._key, with_open=with_open)
+                if not pretend:
+                    postgres.commit(connection)
+            finally:
+                postgres.roll_back(connection)
+        return forgotten
 
     def classify(self, error: BaseException) -> Fault:
         """By SQLSTATE; an error of COMMIT itself leaves the outcome in doubt, unless the server says otherwise.

@@ -15,6 +15,7 @@ from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import FencedError, ItemsFailed
 from batchwright.model.failure import Failure
 from batchwright.model.fault_points import reach
+from batchwright.model.forgetting import Forgotten
 from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.ports import Scope, Sink
 from batchwright.writers.duplicate_keys import Duplicates, write_each_key_once
@@ -162,6 +163,20 @@ class SqlSink:
             raise FencedError("some of these failures are closed already", "somebody else replays them", "look again")
         self._committing = True
         sqlite.commit(connection)
+
+    def forget_laps(self, *, with_open: bool, pretend: bool) -> Forgotten:
+        """Delete what the target keeps about laps of this step before its newest."""
+        if not self.last_lap():
+            return Forgotten()
+        connection = self._open()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            forgotten = sqlite_records.forget_before(connection, self._key, with_open=with_open)
+            if not pretend:
+                sqlite.commit(connection)
+        finally:
+            sqlite.roll_back(connection)
+        return forgotten
 
     def classify(self, error: BaseException) -> Fault:
         """By the driver's code; an error of COMMIT itself leaves the outcome in doubt, and ends the work here."""
