@@ -30,6 +30,7 @@ from batchwright.model.errors import (
 from batchwright.model.execution import RunRequest
 from batchwright.model.failure import Failure, FailureState
 from batchwright.model.policy import parse_limit
+from batchwright.model.processor import ProcessorKind
 from batchwright.model.result import JobResult
 from batchwright.model.status import Status
 from batchwright.model.timeouts import check_seconds
@@ -37,6 +38,7 @@ from batchwright.opening import asking, open_history, open_ledger, open_patientl
 from batchwright.origins import load_function, rebuild
 from batchwright.places import ledger_path, ledger_place, report_failures, report_place, without_password
 from batchwright.ports import History, Ledger, Observer, Reader, Writer
+from batchwright.ports.runners import Runner
 from batchwright.readers.iterables import is_one_shot, iterable_reader
 from batchwright.step import BoundStep, Step
 from batchwright.writers.functions import function_writer
@@ -164,7 +166,9 @@ def bind(job: Job, *, durable: bool) -> dict[str, BoundStep]:
 
     Raises SourceError for an iterator that can be read only once, under a ledger that is durable.
     """
-    return {step.name: BoundStep(step, _reader(step, durable=durable), _writer(step)) for step in job.steps}
+    return {
+        step.name: BoundStep(step, _reader(step, durable=durable), _writer(step), _runner(step)) for step in job.steps
+    }
 
 
 def _check_call(job: Job, limit: int | None, max_failures: int | str | None) -> None:
@@ -204,6 +208,18 @@ def _reader(step: Step[Any, Any], *, durable: bool) -> Reader[Any]:
 
 def _writer(step: Step[Any, Any]) -> Writer[Any]:
     return step.write if isinstance(step.write, Writer) else function_writer(step.write)
+
+
+def _runner(step: Step[Any, Any]) -> Runner | None:
+    if step.runner is not None or step.workers == 1:
+        return step.runner
+    if step.processor_kind in (ProcessorKind.ASYNC, ProcessorKind.ASYNC_GENERATOR):
+        from batchwright.runners.event_loop import EventLoop
+
+        return EventLoop(step.workers)
+    from batchwright.runners.threads import Threads
+
+    return Threads(step.workers)
 
 
 def _failures_of(ledger: Ledger, run: int) -> Iterator[Failure]:

@@ -12,8 +12,9 @@ from batchwright.model.errors import DeclarationError
 from batchwright.model.policy import Retry, Skip
 from batchwright.model.processor import ProcessorKind, function_address, processor_kind
 from batchwright.model.secrets import scrub
-from batchwright.model.timeouts import check_timeouts
+from batchwright.model.timeouts import check_count, check_timeouts
 from batchwright.ports import Reader, Source, Target, Writer
+from batchwright.ports.runners import Runner
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -34,6 +35,9 @@ class StepOptions(TypedDict, total=False):
     timeout_seconds: float | None
     chunk_timeout_seconds: float | None
     item_timeout_seconds: float | None
+    workers: int
+    runner: Runner | None
+    max_in_flight: int | None
 
 
 @dataclass(frozen=True, eq=False, init=False, slots=True)
@@ -49,6 +53,10 @@ class Step(Generic[In, Out]):
     `timeout_seconds` stops the step, to be gone on with, at the end of the chunk in which they are over. A chunk not
     written and committed within `chunk_timeout_seconds` is undone and fails the step; the writer must be able to. An
     async function that takes longer than `item_timeout_seconds` fails that item with a TimeoutError.
+
+    `workers` process so many items at once; the output is the same, in the same order. They are on an event loop if
+    `process` is async, else on threads; `runner` says where instead. `max_in_flight` bounds the items that are read
+    and not committed yet; by default three chunks, or four per worker where that is more.
 
     Raises DeclarationError for what cannot be meant.
     """
@@ -66,6 +74,9 @@ class Step(Generic[In, Out]):
     timeout_seconds: float | None
     chunk_timeout_seconds: float | None
     item_timeout_seconds: float | None
+    workers: int
+    runner: Runner | None
+    max_in_flight: int | None
     secrets: tuple[str, ...]
 
     @overload
@@ -138,6 +149,9 @@ class Step(Generic[In, Out]):
         timeout_seconds: float | None = None,
         chunk_timeout_seconds: float | None = None,
         item_timeout_seconds: float | None = None,
+        workers: int = 1,
+        runner: Runner | None = None,
+        max_in_flight: int | None = None,
     ) -> None:
         """Check and keep the declaration; nothing is opened."""
         before = (after,) if isinstance(after, str) else None if after is None else tuple(after)
@@ -145,6 +159,7 @@ class Step(Generic[In, Out]):
         set_fields(self, chunk_size=chunk_size, retry=retry, skip=skip, write_retry=write_retry)
         set_fields(self, checkpoint_seconds=checkpoint_seconds, timeout_seconds=timeout_seconds)
         set_fields(self, chunk_timeout_seconds=chunk_timeout_seconds, item_timeout_seconds=item_timeout_seconds)
+        set_fields(self, workers=workers, runner=runner, max_in_flight=max_in_flight)
         _check_step(self)
 
     @property
@@ -178,6 +193,7 @@ class BoundStep:
     step: Step[Any, Any]
     reader: Reader[Any]
     writer: Writer[Any]
+    runner: Runner | None = None
 
 
 def set_fields(declared: object, **values: Any) -> None:
@@ -200,10 +216,39 @@ def _check_step(step: Step[Any, Any]) -> None:
             f"step '{step.name}': checkpoint_seconds must not be negative", f"got {step.checkpoint_seconds!r}"
         )
     check_timeouts(step)
+    _check_workers(step)
     for field, kind in (("retry", Retry), ("skip", Skip), ("write_retry", Retry)):
         value = getattr(step, field)
         if value is not None and not isinstance(value, kind):
             raise DeclarationError(f"step '{step.name}': {field} must be a {kind.__name__}", f"got {value!r}")
+
+
+def _check_workers(step: Step[Any, Any]) -> None:
+    check_count(f"step '{step.name}': workers", step.workers)
+    if step.max_in_flight is not None:
+        check_count(f"step '{step.name}': max_in_flight", step.max_in_flight)
+    if step.runner is not None and not isinstance(step.runner, Runner):
+        raise DeclarationError(
+            f"step '{step.name}': runner must be a runner", f"got {step.runner!r}", "write runner=Threads(8)"
+        )
+    if step.runner is not None and step.workers > 1:
+        raise DeclarationError(
+            f"step '{step.name}': workers and runner say the same twice",
+            f"got workers={step.workers} and {step.runner!r}",
+            "leave workers out",
+        )
+    if step.process is None and (step.runner is not None or step.workers > 1):
+        raise DeclarationError(
+            f"step '{step.name}': workers need something to do", "there is no process=", "leave workers out"
+        )
+    if step.runner is not None:
+        waits = step.processor_kind in (ProcessorKind.ASYNC, ProcessorKind.ASYNC_GENERATOR)
+        if waits != step.runner.together:
+            raise DeclarationError(
+                f"step '{step.name}': {step.runner!r} cannot call process",
+                f"it is {'an async' if waits else 'a plain'} function",
+                f"write runner={'EventLoop' if waits else 'Threads'}({step.runner.workers})",
+            )
 
 
 def _check_ports(step: Step[Any, Any]) -> None:

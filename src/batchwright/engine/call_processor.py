@@ -5,7 +5,7 @@ the same iterator after each error, is the fastest loop there is.
 """
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -54,11 +54,17 @@ def processor_for(function: Callable[[Any], Any] | None, item_seconds: float | N
         return PassThrough()
     if kind is ProcessorKind.GENERATOR:
         return FunctionProcessor(lambda item: list(function(item)), many=True)
-    if kind is ProcessorKind.ASYNC:
-        return AsyncProcessor(function, many=False, item_seconds=item_seconds)
-    if kind is ProcessorKind.ASYNC_GENERATOR:
-        return AsyncProcessor(lambda item: _collect(function(item)), many=True, item_seconds=item_seconds)
+    if kind in (ProcessorKind.ASYNC, ProcessorKind.ASYNC_GENERATOR):
+        return AsyncProcessor(async_call(function, item_seconds), many=kind is ProcessorKind.ASYNC_GENERATOR)
     return FunctionProcessor(function, many=False)
+
+
+def async_call(function: Callable[[Any], Any], item_seconds: float | None = None) -> Callable[[Any], Awaitable[Any]]:
+    """How to await this async function, or the list of what this async generator yields, in this time."""
+    call = function
+    if processor_kind(function) is ProcessorKind.ASYNC_GENERATOR:
+        call = partial(_collected, function)
+    return call if item_seconds is None else partial(_in_time, call, item_seconds)
 
 
 class PassThrough:
@@ -105,9 +111,9 @@ class FunctionProcessor:
 class AsyncProcessor:
     """Awaits one item at a time on an event loop in a thread of its own, so that it works inside a running loop too."""
 
-    def __init__(self, function: Callable[[Any], Any], *, many: bool, item_seconds: float | None = None) -> None:
+    def __init__(self, function: Callable[[Any], Any], *, many: bool) -> None:
         """Start nothing yet."""
-        self._function = function if item_seconds is None else partial(_in_time, function, item_seconds)
+        self._function = function
         self.many = many
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -204,8 +210,8 @@ async def _in_time(function: Callable[[Any], Any], seconds: float, item: Any) ->
         raise
 
 
-async def _collect(outputs: AsyncIterator[Any]) -> list[Any]:
-    return [output async for output in outputs]
+async def _collected(function: Callable[[Any], AsyncIterator[Any]], item: Any) -> list[Any]:
+    return [output async for output in function(item)]
 
 
 async def _cancel_all() -> None:

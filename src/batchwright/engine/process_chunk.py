@@ -31,7 +31,7 @@ class Processed:
     """A chunk with a result for each item that did not fail, in order.
 
     With `many`, a result is a list of outputs. `failed` maps the index of a record in the chunk to the reason.
-    `ended_by` is set on a chunk that was cut short: the error of the first record behind it.
+    `ended_by` is set on a chunk that was cut short: the error of the first record behind it, which is at `ended_at`.
     """
 
     chunk: Chunk
@@ -40,6 +40,8 @@ class Processed:
     failed: Mapping[int, SetAside] = field(default_factory=dict)
     retried: int = 0
     ended_by: BaseException | None = None
+    ended_at: Position | None = None
+    ended_while: str = "processing"
 
     def outputs(self) -> Sequence[Any]:
         """What is to be written, in order."""
@@ -87,11 +89,20 @@ class Processed:
             failed={index - start: why for index, why in self.failed.items() if start <= index < stop},
             retried=self.retried if start == 0 else 0,
             ended_by=self.ended_by if stop == len(self.chunk) else None,
+            ended_at=self.ended_at if stop == len(self.chunk) else None,
         )
 
     def before(self, index: int, error: BaseException) -> "Processed":
         """What comes before a record that ends the step, as far as a checkpoint may stand there."""
-        return replace(self.part(0, self.chunk.cut_at(index)), ended_by=error)
+        return replace(self.part(0, self.chunk.cut_at(index)), ended_by=error, ended_at=None)
+
+    def before_unreadable(self, read: Chunk, start: int, error: BaseException | None) -> "Processed":
+        """The same, if this is the error of the next record of the chunk that was read, of which this is a part."""
+        if error is None or self.ended_by is not None:
+            return self
+        index = start + len(self.chunk)
+        cut = max(0, read.cut_at(index) - start)
+        return replace(self.part(0, cut), ended_by=error, ended_at=read.locate(index), ended_while="reading")
 
 
 @dataclass(slots=True)
@@ -128,9 +139,7 @@ def process_chunk(chunk: Chunk, processor: Processor, policy: Attempts, pace: Pa
     unprocessed, ending = split_unreadable(chunk, policy, many=processor.many)
     done = _call(unprocessed, processor, policy, pace, step)
     reach("K6")
-    if ending is not None and done.ended_by is None and len(done.chunk) == len(unprocessed.chunk):
-        done = replace(done.part(0, chunk.cut_at(len(done.chunk))), ended_by=ending)
-    return done
+    return done.before_unreadable(chunk, 0, ending) if len(done.chunk) == len(unprocessed.chunk) else done
 
 
 def split_unreadable(chunk: Chunk, policy: Attempts, *, many: bool) -> tuple[Processed, BaseException | None]:
@@ -220,7 +229,8 @@ def cut_before(
     until = replace(
         unprocessed, chunk=unprocessed.chunk.part(0, index), results=results, failed=failed, retried=retried
     )
-    return replace(until.part(0, unprocessed.chunk.cut_at(index)), ended_by=error)
+    cut = until.part(0, unprocessed.chunk.cut_at(index))
+    return replace(cut, ended_by=error, ended_at=None if error is None else unprocessed.chunk.locate(index))
 
 
 def _forget_frames(error: BaseException) -> None:

@@ -121,6 +121,28 @@ def read_chunks(
         yield chunk
 
 
+@dataclass(slots=True)
+class Limited:
+    """The input up to so many records. `over` says that this, and not the input, was its end."""
+
+    left: int | None
+    over: bool = False
+
+    def cut(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """The chunks; the last of them may be shorter than it was read."""
+        for read in chunks:
+            chunk = read
+            if self.left is not None:
+                if len(chunk) > self.left:
+                    chunk = chunk.part(0, chunk.cut_at(self.left) or len(chunk))
+                self.left -= len(chunk)
+                # A chunk that was cut ends the step even short of the limit: nothing is read a second time.
+                self.over = chunk is not read or self.left <= 0
+            yield chunk
+            if self.over:
+                return
+
+
 def _read(
     reader: Reader[Any], after: Position | None, interrupting: Callable[[object], AbstractContextManager[object]]
 ) -> Iterator[Block[Any]]:

@@ -9,7 +9,7 @@ The states of a step, and what holds in each when the process dies:
 
 import resource
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,10 +18,12 @@ from typing import Any
 
 from batchwright.engine.announce import Announcer
 from batchwright.engine.attempt import Attempts
-from batchwright.engine.call_processor import Processor, processor_for
+from batchwright.engine.call_processor import processor_for
 from batchwright.engine.commit_chunk import OpenTarget, commit_chunk, finish_target
+from batchwright.engine.process_ahead import Ahead, process_ahead
 from batchwright.engine.process_chunk import Pace, Processed, process_chunk
-from batchwright.engine.read_chunks import Chunk, read_chunks
+from batchwright.engine.process_portion import PortionTask
+from batchwright.engine.read_chunks import Chunk, Limited, read_chunks
 from batchwright.engine.record_failure import FailureRecorder, describe_error, note_place
 from batchwright.engine.restart import failures_behind, recall
 from batchwright.engine.stop import Stop, pause
@@ -214,49 +216,60 @@ def _failed(running: _Running, error: BaseException) -> StepResult:
 
 def _run_chunks(running: _Running, target: OpenTarget, *, resumed: bool) -> BaseException | None:
     """Read, process and commit until the input ends (None) or something ends the step (its error)."""
-    step, stop, limit = running.bound.step, running.context.stop, running.context.limit
-    after = running.checkpoint.position if resumed else None
-    pace = Pace(running.context.clock, stop)
+    context, after = running.context, running.checkpoint.position if resumed else None
+    limited = Limited(context.limit)
     with (
-        processor_for(step.process, step.item_timeout_seconds) as processor,
         closing(_chunks(running, target, after)) as chunks,
+        closing(_processed(running, target, limited.cut(chunks))) as processed,
     ):
-        for read in chunks:
-            chunk = read
-            if limit is not None and len(chunk) > limit:
-                chunk = chunk.part(0, chunk.cut_at(limit) or len(chunk))
-            ended_by = _run_chunk(running, target, processor, pace, chunk)
+        for part in processed:
+            ended_by = _note_and_commit(running, target, part)
             if ended_by is not None:
                 return ended_by
-            if limit is not None:
-                limit -= len(chunk)
-            # A chunk that was cut ends the step even short of the limit: what was cut off is not read a second time.
-            if stop.requested is not None or chunk is not read or limit == 0:
+            if context.stop.requested is not None:
                 return StopRequestedError()
+    if limited.over or context.stop.requested is not None:
+        return StopRequestedError()
     _finish(running, target)
     return None
 
 
-def _run_chunk(
-    running: _Running, target: OpenTarget, processor: Processor, pace: Pace, chunk: Chunk
-) -> BaseException | None:
-    """Process and commit a chunk, in as many parts as its time asks for; the error that ends the step, or None."""
-    while True:
-        running.context.ownership.check()
-        processed = process_chunk(chunk, processor, target.attempts, pace, running.bound.step.name)
-        done = len(processed.chunk)
-        if processed.ended_by is not None and not isinstance(processed.ended_by, StopRequestedError):
-            verb = "reading" if done in chunk.bad else "processing"
-            _note(running, processed.ended_by, verb, chunk.locate(done))
-        ended_by = _commit_in_time(running, target, processed)
-        if ended_by is not None:
-            _note(running, ended_by, "writing", running.checkpoint.position)
-            return ended_by
-        if done == len(chunk):
-            return None
-        if running.context.stop.requested is not None:
-            return StopRequestedError()
-        chunk = chunk.part(done, len(chunk))
+def _processed(running: _Running, target: OpenTarget, chunks: Iterator[Chunk]) -> Generator[Processed, None, None]:
+    """The chunks, or as much of each as its time allows, processed in order: here, or ahead by the step's workers."""
+    bound, context = running.bound, running.context
+    step, policy = bound.step, target.attempts
+    if bound.runner is None:
+        pace = Pace(context.clock, context.stop)
+        with processor_for(step.process, step.item_timeout_seconds) as processor:
+            for read in chunks:
+                chunk: Chunk | None = read
+                while chunk is not None:
+                    context.ownership.check()
+                    processed = process_chunk(chunk, processor, policy, pace, step.name)
+                    done = len(processed.chunk)
+                    yield processed
+                    chunk = chunk.part(done, len(chunk)) if done < len(chunk) else None
+        return
+    assert step.process is not None  # noqa: S101 - a step without it has no runner
+    task = PortionTask(
+        step.name, step.process, step.retry, step.skip, step.item_timeout_seconds, context.clock, context.stop
+    )
+    workers = bound.runner.workers
+    most = step.max_in_flight or max(3 * step.chunk_size, 4 * workers)
+    ahead = Ahead(step.name, workers, bound.runner.together, most, task.many)
+    with closing(bound.runner.start(task)) as working:
+        yield from process_ahead(chunks, working, ahead, policy, (context.clock, context.stop))
+
+
+def _note_and_commit(running: _Running, target: OpenTarget, processed: Processed) -> BaseException | None:
+    """Commit a part of the input; the error that ends the step, or None."""
+    error, at = processed.ended_by, processed.ended_at
+    if error is not None and at is not None and not isinstance(error, StopRequestedError):
+        _note(running, error, processed.ended_while, at)
+    ended_by = _commit_in_time(running, target, processed)
+    if ended_by is not None:
+        _note(running, ended_by, "writing", running.checkpoint.position)
+    return ended_by
 
 
 def _commit_in_time(running: _Running, target: OpenTarget, processed: Processed) -> BaseException | None:

@@ -18,6 +18,12 @@ def check_seconds(what: str, seconds: Any) -> None:
         raise DeclarationError(f"{what} must be a number of seconds above 0", f"got {seconds!r}")
 
 
+def check_count(what: str, number: Any) -> None:
+    """Raise DeclarationError unless it is a whole number of at least 1."""
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise DeclarationError(f"{what} must be at least 1", f"got {number!r}")
+
+
 def check_timeouts(step: Any) -> None:
     """Raise DeclarationError for a step's time-outs that are none, or that nothing can end in time."""
     for name in ("timeout_seconds", "chunk_timeout_seconds", "item_timeout_seconds"):

@@ -1,4 +1,4 @@
-"""Every port of the engine, as a Protocol. A one-method port also takes a plain callable.
+"""Every port of the engine, as a Protocol; but for `runners.py`. A one-method port takes a plain callable too.
 
 The optional abilities of readers and writers are protocols of their own (`Checks`, `Measures`, `Explains`,
 `Flushes`, `Settles`, `Interruptible`): an adapter

@@ -1,0 +1,66 @@
+"""The ports of runners: what is to be done, who does it, and where.
+
+The one rule: a runner never says what happens to an item; that is the task's affair.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+from batchwright.model.work import Attempted, Outcome, Work
+
+
+class Task(Protocol):
+    """What is to be done with the items of a step, wherever that is: retries and failures are its affair.
+
+    It can be pickled, for a process on the same machine.
+    """
+
+    def run(self, work: Work) -> Outcome:
+        """Process the items one after the other. Never raises: what goes wrong as a whole is `Outcome.broken`."""
+        ...
+
+    async def run_item(self, item: Any) -> Attempted:
+        """The same for one item of an async function. Never raises but what cancels it."""
+        ...
+
+    def skips(self, error: BaseException) -> bool:
+        """Whether an item that failed for good with this error is set aside, instead of ending the step."""
+        ...
+
+
+class Workers(Protocol):
+    """Workers of one step, at work until they are closed. Used by one thread."""
+
+    def submit(self, work: Work) -> None:
+        """Give them something to do. Does not wait."""
+        ...
+
+    def collect(self, timeout_seconds: float) -> Outcome | None:
+        """The outcome of something that is done, in any order, each once; None if nothing was done in this time."""
+        ...
+
+    def cancel(self) -> None:
+        """Begin nothing any more; outcomes may be missing from now on."""
+        ...
+
+    def close(self) -> None:
+        """End all of them, and leave nothing at work. After an error too, and more than once."""
+        ...
+
+
+@runtime_checkable
+class Runner(Protocol):
+    """Decides where and how many items are worked on at once, never what happens to them."""
+
+    @property
+    def workers(self) -> int:
+        """How many pieces of work, or with `together` how many items, are in work at once."""
+        ...
+
+    @property
+    def together(self) -> bool:
+        """Whether the items of one piece of work are in work at the same time."""
+        ...
+
+    def start(self, task: Task) -> Workers:
+        """Workers for one step."""
+        ...
