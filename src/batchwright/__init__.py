@@ -15,7 +15,7 @@ from batchwright.model.failure import Failure
 from batchwright.model.policy import Retry, Skip
 from batchwright.model.result import JobResult, StepResult
 from batchwright.model.status import Status
-from batchwright.operations import AbandonResult, PruneResult, abandon, prune, prune_targets, resume
+from batchwright.operations import AbandonResult, PruneResult, Trial, abandon, dry_run, prune, prune_targets, resume
 from batchwright.step import Step
 from batchwright.writers.functions import each
 
@@ -42,7 +42,9 @@ __all__ = [
     "Step",
     "StepResult",
     "Stop",
+    "Trial",
     "abandon",
+    "dry_run",
     "each",
     "prune",
     "prune_targets",

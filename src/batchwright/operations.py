@@ -15,6 +15,7 @@ from typing import TypedDict, Unpack
 from batchwright.engine.abandon_job import AbandonResult, StepLeft, abandon_job
 from batchwright.engine.prune_ledger import PruneResult, PruneRule, instances_of, prune_ledger
 from batchwright.engine.record_failure import error_text
+from batchwright.engine.try_job import StepTrial, Trial, TrialOptions, try_job
 from batchwright.job import Job
 from batchwright.launch import Stop, SystemClock, bind, open_history, open_ledger, run
 from batchwright.model.checkpoint import InstanceKey
@@ -30,6 +31,7 @@ from batchwright.model.errors import (
 )
 from batchwright.model.execution import JobExecution
 from batchwright.model.forgetting import Forgotten
+from batchwright.model.policy import parse_limit
 from batchwright.model.result import JobResult
 from batchwright.model.status import Status
 from batchwright.origins import rebuild
@@ -207,6 +209,19 @@ def _remove_files(ledger: Ledger, runs: Sequence[JobExecution], *, dry_run: bool
     return files
 
 
+def dry_run(job: Job, *, limit: int | None = None, max_failures: int | str | None = None) -> Trial:
+    """What a run of this job would do, from the start of each step's input, or for its first `limit` items.
+
+    Nothing is written: no ledger, no table, no file; a run of the same work may be under way, finished or interrupted.
+    Targets are looked at as far as they can be without writing. The job's functions do run, with whatever they do
+    outside. `would_fail` on the result says whether an error would end a step.
+    """
+    if limit is not None and limit < 1:
+        raise DeclarationError("limit must be at least 1", f"got {limit}")
+    parse_limit(max_failures)
+    return try_job(job, bind(job, durable=True), TrialOptions(limit, max_failures), SystemClock())
+
+
 def interrupted_run(history: History, number: int) -> JobExecution:
     """The newest run of the work that this run is of, if it can be gone on with.
 
@@ -271,7 +286,10 @@ __all__ = [
     "PruneResult",
     "RunSettings",
     "StepLeft",
+    "StepTrial",
+    "Trial",
     "abandon",
+    "dry_run",
     "interrupted_run",
     "newest_run",
     "prune",

@@ -15,6 +15,7 @@ from batchwright.cli.option_types import Seconds, WholeNumber
 from batchwright.cli.shared_options import Command, debug_option, grace_option, json_option, ledger_option
 from batchwright.cli.signals import GRACE_SECONDS, Signals, StoppedAtOnce, show_past_buffers, signals_stop
 from batchwright.cli.streams import say, say_error, silence_stdout, without_secrets, write_json
+from batchwright.cli.try_run import try_run
 from batchwright.engine.stop import Stop
 from batchwright.job import Job
 from batchwright.model.errors import BatchwrightError, DeclarationError, JobFailedError
@@ -92,14 +93,18 @@ def running_options(command: Command) -> Command:
 @running_options
 @click.option("--again", is_flag=True, help="Run a finished job again from the start.")
 @click.option("--yes", is_flag=True, help="Do not ask before rows are written a second time.")
+@click.option("--dry-run", is_flag=True, help="Write nothing: read, process, and say what a run would do.")
 @ledger_option
 @debug_option
-def run_command(chosen: ChosenJob, **options: Any) -> int:
+def run_command(chosen: ChosenJob, *, dry_run: bool, **options: Any) -> int:
     """Run a job, or go on with it where it ended.
 
     The parameters of the job's function are options. A finished job with the same parameters is not run again.
     """
-    return RunCall(chosen, RunOptions(**options)).go()
+    given = RunOptions(**options)
+    if dry_run:
+        return try_run(chosen, limit=given.limit, max_failures=given.max_failures, as_json=given.as_json)
+    return RunCall(chosen, given).go()
 
 
 class RunCall:

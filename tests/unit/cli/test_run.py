@@ -283,3 +283,14 @@ def test_help_shows_the_jobs_options_and_those_of_the_command(shop):
 def test_options_of_the_command_may_stand_before_the_job(shop):
     assert shop.call("run", "--ledger", "here.db", "-q", "jobs.py:again").code == 0
     assert (shop.folder / "here.db").exists()
+
+
+def test_a_dry_run_leaves_no_trace_and_exits_as_the_run_would(shop):
+    before = sorted(path.name for path in shop.folder.iterdir())
+    ended = shop.call(*SALES, "--dry-run")
+    assert (ended.code, ended.out.splitlines()[0]) == (0, "job sales: would run")
+    assert "your functions do run" in ended.err
+    assert ended.err.splitlines()[-1] == "next: batchwright run jobs.py:sales --day 2026-11-22"
+    found = shop.call(*SALES, "--mood", "STRICT", "--dry-run", "--json")
+    assert (found.code, found.document["would_fail"], found.document["steps"][0]["counts"]["read"]) == (1, True, 7)
+    assert sorted(path.name for path in shop.folder.iterdir()) == before
