@@ -16,8 +16,10 @@ from batchwright.engine.abandon_job import AbandonResult, StepLeft, abandon_job
 from batchwright.engine.prune_ledger import PruneResult, PruneRule, instances_of, prune_ledger
 from batchwright.engine.record_failure import error_text
 from batchwright.engine.try_job import StepTrial, Trial, TrialOptions, try_job
+from batchwright.engine.where_it_stands import StepStanding, where_it_stands
 from batchwright.job import Job
 from batchwright.launch import Stop, SystemClock, bind, open_history, open_ledger, run
+from batchwright.ledgers.memory import MemoryLedger
 from batchwright.model.checkpoint import InstanceKey
 from batchwright.model.errors import (
     AbandonedError,
@@ -209,6 +211,12 @@ def _remove_files(ledger: Ledger, runs: Sequence[JobExecution], *, dry_run: bool
     return files
 
 
+def standing(run_: JobExecution, history: History, job: Job | None) -> tuple[StepStanding, ...]:
+    """Where the steps of interrupted work stand, and the place at which each goes on; a job tells more than none."""
+    bound = {} if job is None else bind(job, durable=False)
+    return where_it_stands(run_, bound, history, MemoryLedger(), SystemClock())
+
+
 def dry_run(job: Job, *, limit: int | None = None, max_failures: int | str | None = None) -> Trial:
     """What a run of this job would do, from the start of each step's input, or for its first `limit` items.
 
@@ -286,6 +294,7 @@ __all__ = [
     "PruneResult",
     "RunSettings",
     "StepLeft",
+    "StepStanding",
     "StepTrial",
     "Trial",
     "abandon",
@@ -295,4 +304,5 @@ __all__ = [
     "prune",
     "prune_targets",
     "resume",
+    "standing",
 ]

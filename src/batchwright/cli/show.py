@@ -7,6 +7,7 @@ import click
 
 from batchwright.cli.documents import document, execution_document, group_document, plain_parameters
 from batchwright.cli.histories import opened_history
+from batchwright.cli.interrupted import Interrupted
 from batchwright.cli.next_commands import after_execution
 from batchwright.cli.shared_options import json_option, ledger_option, run_argument
 from batchwright.cli.streams import say, write_json
@@ -31,15 +32,21 @@ def show_command(run: int | None, as_json: bool, ledger: Path | str | None) -> N
         steps = opened.history.steps(execution.id)
         groups = opened.history.failure_groups(execution.id)
         commands = after_execution(execution, sum(group.open for group in groups), opened.named)
+        interrupted = Interrupted.found(opened, execution)
         if as_json:
             causes = [group_document(group) for group in groups]
             content = execution_document(execution, steps, opened.replayed_run(execution))
-            write_json(document(**content, causes=causes, ledger=opened.history.address, next=commands))
+            write_json(
+                document(
+                    **content, causes=causes, ledger=opened.history.address, next=commands, **interrupted.document()
+                )
+            )
             return
         _write_run(execution, opened.history.address, opened.replayed_run(execution))
         for step in steps:
             _write_step(step, [group for group in groups if group.step == step.key.step])
         _write_causes(groups)
+        interrupted.write()
         for command in commands:
             say(f"next: {printable(command)}")
 

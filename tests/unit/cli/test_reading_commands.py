@@ -329,3 +329,57 @@ def test_causes_on_a_narrow_terminal_have_their_example_below(after_a_run, monke
     assert head.split() == ["count", "open", "step", "phase", "error", "first", "at"]
     assert cause.split()[:5] == ["2", "2", "load", "process", "ValueError"]
     assert example == r"     =row 7 [red]\x1b[31m is wrong"
+
+
+FILE_JOB = """
+from batchwright import Job, Step
+from batchwright.readers import csv_rows
+from batchwright.writers import insert, text_file
+
+def load() -> Job:
+    rows = Step("rows", read=csv_rows("in.csv"), write=insert("sqlite:///out.db", "t"), chunk_size=2)
+    lines = Step("lines", read=csv_rows("in.csv"), process=str, write=text_file("out.txt"), chunk_size=2, after=())
+    return Job("load", rows, lines, Step("last", read=[1], write=print))
+"""
+
+
+@pytest.fixture
+def interrupted(shop):
+    (shop.folder / "in.csv").write_text("a\n" + "".join(f"{number}\n" for number in range(9)))
+    (shop.folder / "load.py").write_text(FILE_JOB)
+    try:
+        shop.call("run", "load.py:load", "--limit", "4")
+        yield shop
+    finally:
+        sys.modules.pop("load", None)
+
+
+def test_an_interrupted_run_says_where_it_stands_and_what_can_be_done(interrupted):
+    shown = " ".join(interrupted.call("show", "1").out.split())
+    assert "rows 4 items are committed; goes on at item 5 (in.csv line 6)" in shown
+    assert "last not begun" in shown
+    assert "go on batchwright resume 1" in shown
+    assert "begin anew batchwright run load.py:load --again" in shown
+    assert "give up batchwright abandon 1" in shown
+    found = interrupted.call("show", "--json").document
+    assert [step["goes_on_at"] for step in found["standing"]] == ["item 5 (in.csv line 6)", None, None]
+    assert found["choices"]["go on"] == "batchwright resume 1"
+
+
+def test_without_its_file_it_says_as_much_as_the_ledger_knows(interrupted):
+    (interrupted.folder / "load.py").unlink()
+    sys.modules.pop("load", None)
+    assert "goes on at item 5" in interrupted.call("show", "1").out
+
+
+def test_looking_at_an_interrupted_run_changes_nothing(interrupted):
+    before = {path.name: path.read_bytes() for path in interrupted.folder.iterdir() if path.is_file()}
+    interrupted.call("show", "1")
+    assert {path.name: path.read_bytes() for path in interrupted.folder.iterdir() if path.is_file()} == before
+
+
+def test_a_run_that_was_gone_on_with_names_the_later_one(interrupted):
+    interrupted.call("run", "load.py:load", "--limit", "1")
+    shown = interrupted.call("show", "1").out
+    assert "since then\n  run  2 of the same work: STOPPED\n" in shown
+    assert "what can be done" not in shown

@@ -1,0 +1,96 @@
+"""What `show` says of interrupted work: where it stands, where it would go on, and what can be done about it.
+
+The one rule: the job's file is loaded to name the place; whatever goes wrong with that only makes the place less exact.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from batchwright.cli.documents import counts_document
+from batchwright.cli.histories import OpenedHistory
+from batchwright.cli.job_command import chosen_again, user_output_on_stderr
+from batchwright.cli.next_commands import GOES_ON, can_be_built, command, go_on_command
+from batchwright.cli.tables import write_facts, write_heading
+from batchwright.job import Job
+from batchwright.model.execution import JobExecution
+
+if TYPE_CHECKING:
+    from batchwright.operations import StepStanding
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """Where the work of a run stands, what can be done, and the later run if there is one; empty where it is not so."""
+
+    steps: Sequence["StepStanding"] = ()
+    choices: Mapping[str, str] = field(default_factory=dict)
+    later: JobExecution | None = None
+
+    @classmethod
+    def found(cls, opened: OpenedHistory, execution: JobExecution) -> "Interrupted":
+        """Look, if this is a run that was interrupted."""
+        from batchwright.operations import newest_run, standing
+
+        if execution.kind != "run" or execution.status not in GOES_ON:
+            return cls()
+        newest = newest_run(opened.history, execution.key)
+        if newest is not None and newest.id != execution.id:
+            return cls(later=newest)
+        return cls(standing(execution, opened.history, _job(execution)), _choices(execution, opened))
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        steps = [
+            {
+                "name": step.step,
+                "begun": step.begun,
+                "complete": step.complete,
+                "counts": counts_document(step.counts),
+                "goes_on_at": step.place or None,
+            }
+            for step in self.steps
+        ]
+        return {"standing": steps, "choices": dict(self.choices), "later_run": self.later.id if self.later else None}
+
+    def write(self) -> None:
+        """For people."""
+        if self.later is not None:
+            write_heading("since then")
+            write_facts([("run", f"{self.later.id} of the same work: {self.later.status.value}")], indent="  ")
+        if self.steps:
+            write_heading("where it stands")
+            write_facts([(step.step, _words(step)) for step in self.steps], indent="  ")
+        if self.choices:
+            write_heading("what can be done")
+            write_facts(self.choices.items(), indent="  ")
+
+
+def _words(step: "StepStanding") -> str:
+    if not step.begun:
+        return "not begun"
+    if step.complete:
+        return f"complete: {step.counts.read:,} items"
+    if not step.place:
+        return "begun, nothing is committed: goes on at its start"
+    return f"{step.counts.read:,} items are committed; goes on at {step.place}"
+
+
+def _choices(execution: JobExecution, opened: OpenedHistory) -> dict[str, str]:
+    number, ledger = str(execution.id), opened.named
+    begin = go_on_command(execution, ledger)
+    if can_be_built(execution):
+        choices = {"go on": command("resume", number, ledger=ledger), "begin anew": f"{begin} --again"}
+    else:
+        choices = {"go on": begin, "begin anew": f"{begin}, with again=True"}
+    return {**choices, "give up": command("abandon", number, ledger=ledger)}
+
+
+def _job(execution: JobExecution) -> Job | None:
+    try:
+        with user_output_on_stderr():
+            chosen = chosen_again(execution)
+            job = chosen.build() if chosen else None
+    except Exception:  # noqa: BLE001 - a job that cannot be built is no reason to say nothing
+        return None
+    return job if job is not None and job.key == execution.key else None

@@ -1,0 +1,73 @@
+"""Where work that was interrupted stands: what each step has committed, and the place at which it would go on.
+
+The one rule: it is only looked at; nothing is claimed, put back or written. So the last word has the restart itself: a
+staged file's latest second may still be cut off, an old owner may still commit.
+"""
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+
+from batchwright.engine.record_failure import place_of
+from batchwright.model.checkpoint import Checkpoint, Counts, StepKey
+from batchwright.model.execution import JobExecution, StepExecution
+from batchwright.ports import CheckpointStore, Clock, History, Scope, Settles
+from batchwright.step import BoundStep
+
+
+@dataclass(frozen=True, slots=True)
+class StepStanding:
+    """What a step has committed. `place` is where it goes on; empty: from the start, or it is complete."""
+
+    step: str
+    begun: bool
+    complete: bool
+    counts: Counts
+    place: str = ""
+
+
+def where_it_stands(
+    run: JobExecution, bound: Mapping[str, BoundStep], history: History, store: CheckpointStore, clock: Clock
+) -> tuple[StepStanding, ...]:
+    """How far each step of this run's lap is; by the ledger alone where a step is not at hand or its target not there.
+
+    `store` is handed to sinks and must hold nothing: only targets that keep their checkpoints themselves are asked.
+    """
+    last = {step.key.step: step for step in history.steps(run.id)}
+    return tuple(_standing(name, run, last.get(name), bound.get(name), (history, store, clock)) for name in run.steps)
+
+
+def _standing(
+    name: str,
+    run: JobExecution,
+    last: StepExecution | None,
+    bound: BoundStep | None,
+    around: tuple[History, CheckpointStore, Clock],
+) -> StepStanding:
+    if last is None:
+        return StepStanding(name, begun=False, complete=False, counts=Counts())
+    if last.status.complete:
+        return StepStanding(name, begun=True, complete=True, counts=last.counts)
+    checkpoint = _checkpoint(bound, run.key.step(run.lap, name), around)
+    if checkpoint is None:
+        read = last.counts.read
+        return StepStanding(name, True, False, last.counts, f"item {read + 1:,}" if read else "")
+    place, found = f"item {checkpoint.position.ordinal + 1:,}", bound and place_of(bound.reader, checkpoint.position)
+    if found:
+        place = str(found) if "item" in found.detail else f"{place} ({found})"
+    return StepStanding(name, True, checkpoint.finished, checkpoint.counts, place)
+
+
+def _checkpoint(
+    bound: BoundStep | None, key: StepKey, around: tuple[History, CheckpointStore, Clock]
+) -> Checkpoint | None:
+    """The target's word where it has one, else the ledger's."""
+    history, store, clock = around
+    if bound is not None:
+        try:
+            with closing(bound.writer.open(Scope(key, store, clock))) as sink:
+                if isinstance(sink, Settles):
+                    return sink.recall()
+        except Exception:  # noqa: BLE001 - a target that cannot be asked now: then the ledger's word is shown
+            return None
+    return history.load_checkpoint(key)
