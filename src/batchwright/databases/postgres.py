@@ -4,6 +4,7 @@ The one rule: every wait has an end, and no password leaves this module: address
 """
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,9 +16,9 @@ from batchwright.model.errors import ConfigurationError, WriteError
 from batchwright.model.fault_points import reach
 
 if TYPE_CHECKING:
-    import psycopg
+    from batchwright.databases.postgres_connection import BoundedConnection
 
-    Connection = psycopg.Connection[Any]
+    Connection = BoundedConnection
 
 SCHEMES = ("postgresql://", "postgres://")
 
@@ -33,10 +34,13 @@ LOCK_SECONDS = 10
 IDLE_SECONDS = 20
 """How long a transaction may stay open with nothing happening in it: a frozen owner must not block its successor."""
 
-CANCEL_SECONDS = 2.0
-"""How long the server may take to hear that a statement is to be cancelled."""
+ANSWER_SECONDS = 10
+"""How much longer than the server's own bound of a statement we wait for its answer; at most as long as that again."""
 
-_OWN_PARAMETER = "records_schema"
+LEAST_ANSWER_SECONDS = 2
+
+_SCHEMA, _LEASE = "records_schema", "lease_seconds"
+"""Parameters of an address that are ours, not libpq's."""
 
 _CONNECTION_DEFAULTS = {
     "application_name": "batchwright",
@@ -61,6 +65,7 @@ class Database:
     schema: str = field(compare=False)
     url: str = field(repr=False, compare=False)
     secrets: tuple[str, ...] = field(repr=False, compare=False)
+    lease_seconds: float | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         """The address without anything secret."""
@@ -75,8 +80,9 @@ def is_postgres(url: object) -> bool:
 def database_of(url: str) -> Database:
     """The database that `postgresql://user:password@host:5432/shop?options` names.
 
-    All of libpq's parameters are understood; those missing come from libpq's environment variables. One is ours:
-    `records_schema` names the schema of checkpoints and failures. Raises ConfigurationError for any other address.
+    All of libpq's parameters are understood; those missing come from libpq's environment variables. Two are ours:
+    `records_schema` names the schema of checkpoints and failures, `lease_seconds` says how long an owner may be silent
+    where this is the ledger. Raises ConfigurationError for any other address.
     """
     if not is_postgres(url):
         raise ConfigurationError(
@@ -88,16 +94,16 @@ def database_of(url: str) -> Database:
     authority, _, path = rest.partition("/")
     login, _, hosts = authority.rpartition("@")
     parameters = dict(parse_qsl(query, keep_blank_values=True))
-    schema = parameters.pop(_OWN_PARAMETER, DEFAULT_SCHEMA)
+    schema = parameters.pop(_SCHEMA, DEFAULT_SCHEMA)
     if not schema or "\0" in schema:
-        raise ConfigurationError(
-            f"{_OWN_PARAMETER} must name a schema", "got nothing", f"?{_OWN_PARAMETER}=batchwright"
-        )
+        raise ConfigurationError(f"{_SCHEMA} must name a schema", "got nothing", f"?{_SCHEMA}=batchwright")
+    lease_seconds = _seconds(parameters.pop(_LEASE, None))
     place = _place(hosts, unquote(path), parameters)
-    kept = "&".join(part for part in query.split("&") if part and not part.startswith(f"{_OWN_PARAMETER}="))
+    kept = "&".join(part for part in query.split("&") if part and part.partition("=")[0] not in (_SCHEMA, _LEASE))
     password = login.partition(":")[2]
     secrets = {password, unquote(password), parameters.get("password", ""), parameters.get("sslpassword", "")}
-    return Database(place, schema, f"postgresql://{rest}" + (f"?{kept}" if kept else ""), tuple(sorted(secrets - {""})))
+    url = f"postgresql://{rest}" + (f"?{kept}" if kept else "")
+    return Database(place, schema, url, tuple(sorted(secrets - {""})), lease_seconds)
 
 
 def connect(
@@ -109,18 +115,21 @@ def connect(
 ) -> "Connection":
     """A connection in autocommit mode, in which no wait is without end.
 
-    What the address's `options`, the role or the database set for a time-out holds, unless it is 0.
+    What the address's `options`, the role or the database set for a time-out holds, unless it is 0. `connect_seconds`
+    goes before what the address says of reaching the server.
     Raises ConfigurationError without psycopg, TargetError if the server turns us away for good, and WriteError (which
     `classify` knows as transient) if it cannot be reached now.
     """
     psycopg = driver()
+    from batchwright.databases.postgres_connection import BoundedConnection
+
     named = set(dict(parse_qsl(database.url.partition("?")[2], keep_blank_values=True)))
-    given = {name: value for name, value in _CONNECTION_DEFAULTS.items() if name not in named}
+    given: dict[str, Any] = {name: value for name, value in _CONNECTION_DEFAULTS.items() if name not in named}
     if connect_seconds is not None:
-        given["connect_timeout"] = str(connect_seconds)
+        given["connect_timeout"] = connect_seconds
     connection: Connection | None = None
     try:
-        connection = psycopg.connect(database.url, autocommit=True, **given)
+        connection = BoundedConnection.connect(database.url, autocommit=True, **given)
         _bound(connection, statement_seconds)
         if read_only:
             connection.execute("SET default_transaction_read_only = on")
@@ -196,10 +205,13 @@ def close(connection: "Connection") -> None:
 
 
 def interrupt(connection: "Connection | None") -> None:
-    """End the statement that is running, from another thread. Never raises: one that is over is not interrupted."""
+    """End the statement that is running, from another thread, or the wait for a server that does not answer at all.
+
+    Never raises: a statement that is over is not interrupted.
+    """
     with contextlib.suppress(Exception):
         if connection is not None and not connection.closed:
-            connection.cancel_safe(timeout=CANCEL_SECONDS)
+            connection.interrupt()
 
 
 def executing(connection: "Connection | None") -> bool:
@@ -261,8 +273,22 @@ def _bound(connection: "Connection", statement_seconds: int) -> None:
     rows = connection.execute(
         "SELECT name, setting, source FROM pg_settings WHERE name = ANY(%s)", [list(ours)]
     ).fetchall()
-    chosen = {name for name, setting, source in rows if source in _CHOSEN_BY_THE_USER and setting != "0"}
+    chosen = {name: setting for name, setting, source in rows if source in _CHOSEN_BY_THE_USER and setting != "0"}
     wanted = [(name, ours[name]) for name, _, _ in rows if name not in chosen]
     calls = ", ".join(["set_config(%s, %s, false)"] * len(wanted))
     if wanted:
         connection.execute(f"SELECT {calls}", [part for pair in wanted for part in pair])
+    seconds = int(chosen["statement_timeout"]) / 1000 if "statement_timeout" in chosen else statement_seconds
+    connection.silence_seconds = seconds + min(ANSWER_SECONDS, max(seconds, LEAST_ANSWER_SECONDS))
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ConfigurationError(f"{_LEASE} must be a number of seconds above 0", f"got {text[:20]!r}", f"?{_LEASE}=30")
+    return seconds

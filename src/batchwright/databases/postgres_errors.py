@@ -43,6 +43,12 @@ _EXPLANATIONS: tuple[tuple[tuple[str, ...], type[BatchwrightError], str, str], .
         "make chunks smaller, or raise statement_timeout: ?options=-c%20statement_timeout%3D10min",
     ),
     (("40",), WriteError, "{}: the transaction collided with another", "run it again"),
+    (
+        ("42P05", "26000"),
+        TargetError,
+        "{}: a prepared statement is not that of this session",
+        "if a pooler stands before the server, put it into session mode, or connect without it",
+    ),
     (("3F000",), TargetError, "{}: there is no such schema", "create it, or change the address"),
     (("42",), TargetError, "{} refused a statement", "mend the SQL, or the table"),
     (("57P", "08", "25P"), WriteError, "the connection to {} was lost", "run it again: it goes on"),

@@ -58,8 +58,9 @@ _SELECT_CHECKPOINT = f"SELECT {', '.join(MOVED)} FROM {{schema}}.batchwright_che
 _RAISE_FENCE = (
     f"INSERT INTO {{schema}}.batchwright_fences AS fence ({', '.join(KEY)}, epoch) "  # noqa: S608 - as above
     f"VALUES ({', '.join(['%s'] * len(KEY))}, 1) "
-    f"ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET epoch = fence.epoch + 1 RETURNING epoch"
+    f"ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET epoch = fence.epoch + 1 WHERE fence.epoch = %s RETURNING epoch"
 )
+_SELECT_FENCE = f"SELECT epoch FROM {{schema}}.batchwright_fences WHERE {_KEYED}"  # noqa: S608 - as above
 _CHECK_FENCE = f"SELECT 1 FROM {{schema}}.batchwright_fences WHERE {_KEYED} AND epoch = %s FOR SHARE"  # noqa: S608 - as above
 _FORGET_LAPS = (
     "DELETE FROM {schema}.{table} AS old WHERE job = %s AND parameters_hash = %s AND lap < %s "
@@ -145,10 +146,16 @@ def move_checkpoint(
 def raise_fence(connection: "Connection", schema: str, key: StepKey) -> int:
     """Own this step in this target from now on: whoever did before commits nothing any more. The new epoch.
 
-    Waits, as long as `lock_timeout` allows, for a transaction that has checked the fence and not ended yet.
+    Waits, as long as `lock_timeout` allows, for a transaction that has checked the fence and not ended yet. Raises
+    FencedError if somebody else raises it meanwhile.
     """
-    row = _run(connection, _RAISE_FENCE, schema, key_values(key)).fetchone()
-    return int(row[0]) if row else 0
+    # From where it was seen: a network that heals delivers statements minutes late, and one of an owner who has been
+    # replaced since must not fence off the successor.
+    seen = _run(connection, _SELECT_FENCE, schema, key_values(key)).fetchone()
+    row = _run(connection, _RAISE_FENCE, schema, (*key_values(key), int(seen[0]) if seen else 0)).fetchone()
+    if row is None:
+        raise fenced(key)
+    return int(row[0])
 
 
 def check_fence(connection: "Connection", schema: str, key: StepKey, epoch: int) -> None:

@@ -314,7 +314,7 @@ def _chunks(running: _Running, target: OpenTarget, after: Position | None) -> Ge
             if stop.requested is not None:
                 # What was read before is committed; the next run reads on there, and meets this error if it is one.
                 raise StopRequestedError from error
-            if isinstance(error, BatchwrightError):
+            if isinstance(error, BatchwrightError) and not isinstance(error, ReadError):
                 raise
             tries += 1
             if step.retry is None or not step.retry.allows(error, tries):

@@ -5,7 +5,6 @@ statement, a wait for a lock) is ended from the run's watch, again and again unt
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -143,27 +142,34 @@ def pause(clock: Clock, stop: Stop, seconds: float) -> None:
 
 @contextmanager
 def watched(stop: Stop, asking: AbstractContextManager[Callable[[], str]]) -> Iterator[None]:
-    """Watch over a run from a thread of its own: press what a stop has to end, and ask who wants one.
+    """Watch over a run from threads of its own: press what a stop has to end, and ask who wants one.
 
     What `asking` gives names who wants the run to stop; empty: nobody. It is entered, called about once a second and
-    left on that thread, and must not raise.
+    left on its own thread, and must not raise.
     """
     ended = threading.Event()
-    watch = threading.Thread(target=_watch, args=(stop, asking, ended), name="batchwright-stop", daemon=True)
-    watch.start()
+    # Two threads: a ledger that does not answer must not keep a statement of the work from being interrupted.
+    threads = [
+        threading.Thread(target=_press, args=(stop, ended), name="batchwright-stop", daemon=True),
+        threading.Thread(target=_ask, args=(stop, asking, ended), name="batchwright-stop-requests", daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         ended.set()
-        watch.join(GOODBYE_SECONDS)
+        for thread in threads:
+            thread.join(GOODBYE_SECONDS)
 
 
-def _watch(stop: Stop, asking: AbstractContextManager[Callable[[], str]], ended: threading.Event) -> None:
-    due = time.monotonic() + ASK_SECONDS
+def _press(stop: Stop, ended: threading.Event) -> None:
+    while not ended.wait(POLL_SECONDS):
+        stop.press()
+
+
+def _ask(stop: Stop, asking: AbstractContextManager[Callable[[], str]], ended: threading.Event) -> None:
     with asking as asked:
-        while not ended.wait(POLL_SECONDS):
-            if stop.requested is None and time.monotonic() >= due:
-                if who := asked():
-                    stop.request(f"stopped by {who}")
-                due = time.monotonic() + ASK_SECONDS
-            stop.press()
+        while stop.requested is None and not ended.wait(ASK_SECONDS):
+            if who := asked():
+                stop.request(f"stopped by {who}")

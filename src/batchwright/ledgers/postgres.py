@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypeVar
 
 from batchwright.databases import postgres_records as records
-from batchwright.databases.postgres import transaction
+from batchwright.databases.postgres import database_of, transaction
 from batchwright.databases.postgres_waits import LockWaits
 from batchwright.ledgers import postgres_executions as executions
 from batchwright.ledgers.postgres_history import PostgresHistory
@@ -32,8 +32,8 @@ class PostgresLedger:
     """A durable ledger in the schema `batchwright` of a database, or in the one that `?records_schema=` names.
 
     Any number of machines may use it at once. An instance is owned by a lease; a killed owner's is free again at once
-    on its own machine, elsewhere after `times.ttl_seconds`. A lost connection is opened again for as long as the lease
-    is trusted. An object is for one thread and one process.
+    on its own machine, elsewhere after `times.ttl_seconds`, or what the address says as `?lease_seconds=`. A lost
+    connection is opened again for as long as the lease is trusted. An object is for one thread and one process.
 
     Raises LedgerError, in one line and without a password, if the database cannot be used.
     """
@@ -43,7 +43,7 @@ class PostgresLedger:
     def __init__(self, url: str, *, times: LeaseTimes | None = None, clock: Callable[[], float] = boot_seconds) -> None:
         """Connect, and create or upgrade the tables."""
         self._url = url
-        self._times = times or LeaseTimes()
+        self._times = times or LeaseTimes.lasting(database_of(url).lease_seconds)
         self._clock = clock
         self._session = Session(url, wait_seconds=self._times.wait_seconds)
         self._leases: dict[InstanceKey, Lease] = {}
@@ -203,9 +203,10 @@ class PostgresLedger:
         )
 
     def interrupt(self, *, now: bool) -> None:
-        """With `now` nothing is waited for any more: neither a lock nor a server that is away."""
+        """With `now` nothing is waited for any more: no lock, and no server that is away or does not answer."""
         if now:
             self._ended = True
+            self._session.give_up_soon()
             self._lock_waits.end(self._session.opened)
 
     def forget(self, key: InstanceKey, what: Forgetting) -> Forgotten:

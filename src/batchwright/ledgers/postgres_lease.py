@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _BOOT_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Counts the time that the machine sleeps, as CLOCK_MONOTONIC does on macOS and does not on Linux."""
 
+_GOODBYE_SECONDS = 1.0
+
 _KEYED = "job = %s AND parameters_hash = %s"
 
 HOLDER = (
@@ -104,6 +106,11 @@ class LeaseTimes:
                 "raise ttl_seconds",
             )
 
+    @classmethod
+    def lasting(cls, seconds: float | None) -> "LeaseTimes":
+        """The times of a lease of so many seconds, in the usual proportions; None: the usual ones."""
+        return cls() if seconds is None else cls(seconds / 6, seconds, seconds / 3)
+
     @property
     def trust_seconds(self) -> float:
         """How long after the last heartbeat was sent the owner goes on."""
@@ -166,7 +173,8 @@ def hold(
     """Hold the lease of this instance while the context lasts. Raises AlreadyRunningError if somebody else has it."""
     lease = _Claim(key, times, clock).made(session)
     pid = os.getpid()
-    heart = Heart(lease, Session(url, wait_seconds=times.trust_seconds / 2))
+    # A heartbeat that gets no answer has to leave time for another one, on a new connection.
+    heart = Heart(lease, Session(url, wait_seconds=times.trust_seconds / 4))
     heart.start()
     try:
         yield lease
@@ -195,7 +203,7 @@ class Heart:
     def stop(self) -> None:
         """End, without waiting for a server that does not answer: a late heartbeat of a lease given back is void."""
         self._stopped.set()
-        self._thread.join(self._lease.times.heartbeat_seconds)
+        self._thread.join(min(_GOODBYE_SECONDS, self._lease.times.heartbeat_seconds))
 
     def beat(self) -> None:
         """Renew the lease once; what goes wrong is kept for the error that it may lead to."""
@@ -301,12 +309,17 @@ def _end_session(connection: "Connection", holder: _Holder) -> None:
 
 
 def _release(session: Session, lease: Lease) -> None:
-    # What cannot be given back lapses by itself.
+    # What cannot be given back lapses by itself: a server that is out of reach already is not waited for.
+    trouble = bool(lease.trouble) or lease.lapsed()
+    if trouble:
+        session.give_up_soon()
     with contextlib.suppress(BatchwrightError):
         session.patiently(
             lambda connection, _: run(connection, session.schema, RELEASE, _keyed(lease.key, lease.epoch)),
             until=once_more(),
         )
+    if trouble:
+        session.close()
 
 
 def _keyed(key: InstanceKey, *more: Any) -> tuple[Any, ...]:

@@ -31,6 +31,12 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 1.0
 
 HURRIED_MILLISECONDS = 100
 
+_ANSWER_SECONDS = 1.0
+"""How much longer than `wait_seconds` an answer is waited for."""
+
+_CONNECT_SECONDS, _LEAST_CONNECT_SECONDS = 10, 2
+"""How long reaching the server may take; less than two seconds libpq does not know."""
+
 _BOUNDED = (
     "SELECT set_config('idle_in_transaction_session_timeout', %s, false), set_config('lock_timeout', %s, false), "
     "set_config('statement_timeout', %s, false), set_config('default_transaction_isolation', 'read committed', false)"
@@ -41,7 +47,8 @@ class Session:
     """One connection, opened when it is first needed and anew after it broke. For one thread and one process.
 
     `wait_seconds` bounds every statement, every wait for a lock and every idle transaction on the server; the server
-    then ends the session of a frozen process, whose locks would keep its successor waiting.
+    then ends the session of a frozen process, whose locks would keep its successor waiting. A server that is silent for
+    a little longer than that is taken for gone.
     """
 
     def __init__(self, url: str, *, wait_seconds: float, read_only: bool = False) -> None:
@@ -52,6 +59,8 @@ class Session:
         self._pid = os.getpid()
         self._connection: Connection | None = None
         self._hurried = False
+        self._soon = False
+        self._lost: Exception | None = None
 
     @property
     def address(self) -> str:
@@ -98,10 +107,14 @@ class Session:
         """
         doubts, pause = 0, _FIRST_PAUSE_SECONDS
         while True:
+            if self._soon and self._lost is not None:
+                raise self._lost
             try:
                 return work(self.connection(), doubts)
             except Exception as error:
-                if classify(error) is not Fault.TRANSIENT or until():
+                passing = classify(error) is Fault.TRANSIENT
+                self._lost = self.explained(error) if passing and self._soon else None
+                if not passing or self._soon or until():
                     raise self.explained(error) from error
                 doubts += _may_be_committed(error)
             time.sleep(pause)
@@ -127,19 +140,28 @@ class Session:
                 raise
             raise found from error
 
+    def give_up_soon(self) -> None:
+        """Until it is closed try nothing again, and wait for no server that is silent. From any thread."""
+        self._soon = True
+        if (connection := self._connection) is not None:
+            connection.hurry()
+
     def close(self) -> None:
         """Let it go. Never raises. In a forked process the parent's connection is left alone."""
         if self._connection is not None and os.getpid() == self._pid:
             close(self._connection)
-        self._connection = None
+        self._connection, self._soon, self._lost = None, False, None
 
     def _connect(self) -> "Connection":
-        connection = connect(self.database, read_only=self._read_only)
+        patience = 0 if self._soon else min(_CONNECT_SECONDS, round(self.wait_seconds))
+        connect_seconds = max(_LEAST_CONNECT_SECONDS, patience)
+        connection = connect(self.database, read_only=self._read_only, connect_seconds=connect_seconds)
         self._hurried = False
         try:
             # A statement that waits for a lock has to fail for the lock's sake: that says what is the matter.
-            seconds = (self.wait_seconds, self.wait_seconds / 2, self.wait_seconds)
-            connection.execute(_BOUNDED, [f"{max(1, round(1000 * bound))}ms" for bound in seconds])
+            bounds = (self.wait_seconds, self.wait_seconds / 2, self.wait_seconds)
+            connection.execute(_BOUNDED, [f"{max(1, round(1000 * bound))}ms" for bound in bounds])
+            connection.silence_seconds = self.wait_seconds + _ANSWER_SECONDS
         except BaseException:
             close(connection)
             raise
