@@ -111,3 +111,23 @@ def test_a_server_that_cannot_be_reached_is_one_line_and_exit_2(shop, url, fresh
     assert "the ledger cannot be used: postgresql://127.0.0.1:1/postgres" in ended.err
     assert "Traceback" not in ended.err
     assert SECRET not in ended.err
+
+
+def test_work_is_listed_resumed_given_up_and_forgotten(shop, url):
+    named = ("--ledger", url)
+    shop.call("run", "jobs.py:again", "--limit", "1", *named)
+    said = [shop.call("list", "--json", *named), shop.call("show", "1", *named), shop.call("resume", "1", *named)]
+    assert [ended.code for ended in said] == [0, 0, 0]
+    assert said[0].document["jobs"][0]["status"] == "STOPPED"
+    assert "goes on at" in said[1].out
+    shop.call("run", "jobs.py:again", "--again", "--yes", *named)
+    shop.call("run", "jobs.py:again", "--n", "9", "--limit", "2", *named)
+    said += [shop.call("abandon", "4", "--yes", *named), shop.call("prune", "--older-than", "0h", "--json", *named)]
+    assert (said[-2].code, "leaves 2 outputs" in said[-2].err) == (0, True)
+    assert (said[-1].document["executions"], said[-1].document["problems"]) == (2, [])
+    assert "already complete (run 3)" in shop.call("run", "jobs.py:again", *named).err
+    assert shop.call("run", "jobs.py:again", "--n", "9", *named).code == 2
+    assert shop.spawn("run", "jobs.py:killed", *named).code == -9
+    said += [shop.call("list", *named), shop.call("abandon", "5", "--yes", *named)]
+    assert ("LOST" in said[-2].out, said[-1].code) == (True, 0)
+    assert not any(SECRET in ended.out + ended.err for ended in said)

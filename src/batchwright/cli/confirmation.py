@@ -12,9 +12,10 @@ from batchwright.model.errors import ConfirmationError
 
 
 def require_yes(why: str, question: str, *, given: bool) -> None:
-    """Return if `given`, or if a person at a terminal says yes. Raises ConfirmationError; click.Abort for a no."""
+    """Return if `given`, or if a person at a terminal says yes. Raises ConfirmationError."""
     if given:
         return
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         raise ConfirmationError(why, "nobody can be asked here", "say yes with --yes")
-    click.confirm(question, abort=True, err=True)
+    if not click.confirm(question, err=True):
+        raise ConfirmationError(why, "the answer was no", "nothing was done")
