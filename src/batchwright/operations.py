@@ -39,7 +39,7 @@ from batchwright.model.status import Status
 from batchwright.origins import rebuild
 from batchwright.places import forget_report, report_place
 from batchwright.ports import History, Ledger, Observer, Scope
-from batchwright.pruning import ForgetfulLedger, ForgetsLaps
+from batchwright.ports.pruning import ForgetfulLedger, ForgetsLaps
 
 INTERRUPTED = frozenset({Status.FAILED, Status.STOPPED, Status.LOST})
 """What can be gone on with."""

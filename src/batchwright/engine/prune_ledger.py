@@ -20,7 +20,7 @@ from batchwright.model.failure import FailureState
 from batchwright.model.forgetting import Forgetting, Forgotten
 from batchwright.model.status import Status
 from batchwright.ports import History
-from batchwright.pruning import ForgetfulLedger
+from batchwright.ports.pruning import ForgetfulLedger
 
 PAGE = 100
 

@@ -10,7 +10,7 @@ from batchwright.model.execution import JobExecution
 from batchwright.model.forgetting import Forgetting, Forgotten
 from batchwright.model.status import Status
 from batchwright.ports import Ledger
-from batchwright.pruning import ForgetfulLedger
+from batchwright.ports.pruning import ForgetfulLedger
 from batchwright.testing.ledger_examples import (
     KEY,
     OTHER_KEY,
