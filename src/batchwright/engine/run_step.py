@@ -89,6 +89,12 @@ class _Running:
     noted: float
     read_before: int
     fresh: list[Failure] = field(default_factory=list)
+    held: list[Failure] = field(default_factory=list)
+
+    def hold(self, _: Checkpoint, failures: Sequence[Failure]) -> None:
+        """Take note of a chunk that is durable with the whole step only: nothing is said of it before."""
+        self.context.stop.chunk_committed()
+        self.held.extend(failures)
 
     def committed(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
         """Take note of a commit: events at once, the ledger's copy about once a second."""
@@ -268,7 +274,7 @@ def _note_and_commit(running: _Running, target: OpenTarget, processed: Processed
         _note(running, error, processed.ended_while, at)
     ended_by = _commit_in_time(running, target, processed)
     if ended_by is not None:
-        _note(running, ended_by, "writing", running.checkpoint.position)
+        _note(running, ended_by, "writing", target.checkpoint.position)
     return ended_by
 
 
@@ -326,19 +332,21 @@ def _chunks(running: _Running, target: OpenTarget, after: Position | None) -> Ge
 
 def _finish(running: _Running, target: OpenTarget) -> None:
     """Judge the rate of failures over everything, reconcile the counts, and finish the target."""
-    counts, step = running.checkpoint.counts, running.bound.step
+    counts, step = target.checkpoint.counts, running.bound.step
     if target.limit is not None and target.limit.exceeded(counts.failed, counts.read, at_end=True):
         raise FailureLimitError(step.name, counts.failed, counts.read, target.limit.limit)
     if not counts.balanced:
         raise ReadError(f"step '{step.name}': the counts do not add up", f"{counts}", "please report this")
     running.context.ownership.check()
     finish_target(target)
+    if target.holds:
+        running.committed(target.checkpoint, running.held)
 
 
 def _open_target(running: _Running, sink: Sink[Any]) -> OpenTarget:
     step, context, bound = running.bound.step, running.context, running.bound
     wait = partial(pause, context.clock, context.stop)
-    limit = step.skip
+    limit, holds = step.skip, step.atomic == "transaction"
     if limit is not None and context.max_failures is not None:
         limit = replace(limit, limit=context.max_failures)
     return OpenTarget(
@@ -350,8 +358,9 @@ def _open_target(running: _Running, sink: Sink[Any]) -> OpenTarget:
         write_retry=step.write_retry,
         limit=limit,
         checkpoint=running.checkpoint,
-        committed=running.committed,
+        committed=running.hold if holds else running.committed,
         owned=partial(_require_time, context),
+        holds=holds,
     )
 
 

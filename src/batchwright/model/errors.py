@@ -18,6 +18,7 @@
     ├── ReadError                       a reader stopped with an error
     ├── MalformedRecordError            a record of an input could not be read
     ├── WriteError                      a target refused a chunk, or a disk is full
+    ├── NotPublishedError               what an atomic step has staged may not, or cannot, become visible
     ├── FencedError                     another process has moved this step's checkpoint
     ├── DamagedOutputError              an output is not as it was left
     ├── CodecError                      a value cannot be stored or a stored text cannot be read
@@ -142,6 +143,10 @@ class MalformedRecordError(BatchwrightError, ValueError):
 
 class WriteError(BatchwrightError):
     """A target refused a chunk, or its disk is full; the chunk is not written."""
+
+
+class NotPublishedError(BatchwrightError):
+    """What an atomic step has staged may not, or cannot, become visible; nothing of it does, and it stays staged."""
 
 
 class FencedError(BatchwrightError):
