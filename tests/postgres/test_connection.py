@@ -175,7 +175,9 @@ def test_a_commit_of_a_failed_transaction_is_not_taken_for_one(server):
 def test_what_takes_too_long_is_ended_by_the_server(server, fresh, frozen):
     fresh.connection.execute("CREATE TABLE t (id int)")
     fresh.connection.execute("BEGIN; LOCK TABLE t")
-    database = postgres.database_of(fresh.url_of("postgres", **{frozen: "50ms"}))
+    # The statements by which a session is opened have to end in time, too.
+    limit = "1s" if frozen == "statement_timeout" else "50ms"
+    database = postgres.database_of(fresh.url_of("postgres", **{frozen: limit}))
     fault = {"statement_timeout": Fault.FATAL}.get(frozen, Fault.TRANSIENT)
     with closing(postgres.connect(database)) as connection:
         postgres.begin(connection)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,7 +23,7 @@ from tests.postgres.two_hosts import TABLES, UNINTERRUPTED, ended
 from batchwright import Job, Retry, Step, run
 from batchwright.databases import postgres
 from batchwright.ledgers.postgres import PostgresLedger
-from batchwright.model.errors import BatchwrightError, FencedError, JobFailedError, LedgerError, ReadError, WriteError
+from batchwright.model.errors import BatchwrightError, FencedError, JobFailedError, ReadError, WriteError
 from batchwright.model.result import JobResult
 from batchwright.model.status import Status
 from batchwright.readers import query
@@ -91,18 +92,24 @@ def test_a_run_goes_on_by_itself_after_a_statement(statement, forwards, fresh, p
     assert result.seconds < BOUND_SECONDS
 
 
-def test_a_run_that_begins_in_silence_fails_in_one_line(fresh, proxy, tmp_path):
+def test_who_connects_is_told_in_one_line_that_nobody_answers(fresh, proxy):
+    proxy.hush()
+    began = monotonic()
+    with pytest.raises(WriteError, match=r"cannot be reached; .*timeout") as raised:
+        postgres.connect(postgres.database_of(through(fresh, proxy)))
+    assert "\n" not in str(raised.value)
+    assert monotonic() - began < BOUND_SECONDS
+
+
+@pytest.mark.parametrize("ledger", ["SQLite", "PostgreSQL"])
+def test_a_run_that_begins_in_silence_goes_on_once_it_is_answered(ledger, fresh, proxy, tmp_path):
     proxy.hush()
     url = through(fresh, proxy)
-    for ledger, kind in ((f"sqlite:///{tmp_path}/l.db", WriteError), (url, LedgerError)):
-        began = monotonic()
-        with pytest.raises(BatchwrightError, match=r"cannot be reached; .*timeout") as raised:
-            run(moving(url), ledger=ledger)
-        assert isinstance(raised.value, kind)
-        assert "\n" not in str(raised.value)
-        assert monotonic() - began < BOUND_SECONDS
-    proxy.speak()
-    assert run(moving(url), ledger=url).status is Status.COMPLETED
+    speaking = threading.Timer(3, proxy.speak)
+    speaking.start()
+    result = run(moving(url), ledger=url if ledger == "PostgreSQL" else f"sqlite:///{tmp_path}/l.db")
+    speaking.join()
+    assert result.status is Status.COMPLETED
     assert held(fresh) == UNINTERRUPTED
 
 
