@@ -10,11 +10,9 @@ from batchwright.model.errors import (
     FailureLimitError,
     ItemsFailed,
     JobFailedError,
-    NotPublishedError,
 )
 from batchwright.model.failure import Failure
 from batchwright.model.policy import Retry, Skip
-from batchwright.model.publication import Unpublished
 from batchwright.model.result import JobResult, StepResult
 from batchwright.model.status import Status
 from batchwright.operations import AbandonResult, PruneResult, Trial, abandon, dry_run, prune, prune_targets, resume
@@ -35,7 +33,6 @@ __all__ = [
     "JobFailedError",
     "JobResult",
     "NonIdentifying",
-    "NotPublishedError",
     "PruneResult",
     "ReplayResult",
     "Retry",
@@ -46,7 +43,6 @@ __all__ = [
     "StepResult",
     "Stop",
     "Trial",
-    "Unpublished",
     "abandon",
     "dry_run",
     "each",

@@ -40,7 +40,7 @@ from batchwright.places import ledger_path, ledger_place, report_failures, repor
 from batchwright.ports import History, Ledger, Observer, Reader, Writer
 from batchwright.ports.runners import Runner
 from batchwright.readers.iterables import is_one_shot, iterable_reader
-from batchwright.step import BoundStep, Step, publishing_writer
+from batchwright.step import BoundStep, Step
 from batchwright.writers.functions import function_writer
 
 
@@ -97,6 +97,8 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
     max_failures: int | str | None = None,
     stop: Stop | None = None,
     timeout_seconds: float | None = None,
+    accept_input: bool = False,
+    adopt: bool = False,
 ) -> JobResult:
     """Run a job, or a single step, to its end; after a crash or a stop, go on from the last committed chunk.
 
@@ -104,7 +106,9 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
     added a second time. `ledger` is a path, the address of a PostgreSQL database, or a Ledger; by default it is
     `.batchwright/ledger.db` near the job's source file. `limit` stops each step after so many items, to be gone on with
     later. `max_failures` replaces the limits of the steps that skip. `stop` lets other threads stop the run at a chunk
-    boundary; `timeout_seconds`, instead of the job's own, does so after that time. One run belongs to one thread.
+    boundary; `timeout_seconds`, instead of the job's own, does so after that time. What has changed since the work was
+    begun is refused, unless `accept_input` goes on with the input as it is now, or `adopt` with the targets and the
+    declaration as they are. One run belongs to one thread.
 
     Raises JobFailedError, with the result on it, when a step fails (`check=False` returns the result instead), and
     AlreadyRunningError or another ConfigurationError when nothing could be started.
@@ -122,7 +126,7 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
     announcer = Announcer(observers)
     try:
         around = _surroundings(kept, announcer, stop, job.name, source)
-        options = RunOptions(again, yes, limit, max_failures, timeout_seconds)
+        options = RunOptions(again, yes, limit, max_failures, timeout_seconds, accept_input, adopt)
         result, error = run_job(job, bind(job, durable=kept.durable), options, around)
     finally:
         announcer.close()
@@ -207,8 +211,6 @@ def _reader(step: Step[Any, Any], *, durable: bool) -> Reader[Any]:
 
 
 def _writer(step: Step[Any, Any]) -> Writer[Any]:
-    if step.atomic:
-        return publishing_writer(step)
     return step.write if isinstance(step.write, Writer) else function_writer(step.write)
 
 

@@ -28,6 +28,11 @@ class FileSuite(ReaderSuite):
             path.write_bytes(self.content)
         return LineFile(str(path), self.encoding, BLOCK_BYTES)
 
+    def spoil(self, folder: Path) -> bool:
+        with (folder / "input").open("r+b") as file:
+            file.write(b"X")
+        return True
+
 
 class TestTextLines(FileSuite):
     content = "".join(f"line {n}\r\n" for n in range(COUNT)).encode()

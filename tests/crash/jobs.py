@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.crash.clock import CLOCK
 
-from batchwright import DROP, Drop, Job, Retry, Skip, Step, Unpublished, each
+from batchwright import DROP, Drop, Job, Retry, Skip, Step, each
 from batchwright.model.block import Block, Place, Position
 from batchwright.model.fault_points import reach
 from batchwright.readers import csv_rows, json_lines, query, text_lines
@@ -108,27 +108,12 @@ def calls(folder: Path) -> Job:
     )
 
 
-def whole(folder: Path) -> Job:
-    """All or nothing: rows without a key, keys that come again, and steps that are one transaction."""
-    database = f"sqlite:///{folder}/whole.db"
-    sales, some = csv_rows(folder / "sales.csv"), Skip(on=BAD.on, limit=ITEMS)
-    moves = "INSERT INTO moves VALUES (:shop, :amount)"
-    return Job(
-        "whole",
-        step("stage", sales, to_sound_sale, insert(database, "sales"), skip=some, atomic=True),
-        step("keep", latest, to_latest, upsert(database, "latest", key="shop"), atomic=True, publish_if=has_seven),
-        step("once", sales, to_sound_sale, insert(database, "once"), skip=some, atomic="transaction"),
-        step("move", Pages(), to_small_move, execute(database, moves), atomic="transaction", publish_if=has_all),
-    )
-
-
 JOBS: dict[str, Callable[[Path], Job]] = {
     "tables": tables,
     "files": files,
     "late": late,
     "slow": slow,
     "calls": calls,
-    "whole": whole,
 }
 
 ADD = "UPDATE balance SET total = total + :amount WHERE shop = :shop"
@@ -148,7 +133,6 @@ def prepare(folder: Path) -> None:
     (folder / "documents.jsonl").write_text("\n".join(documents) + "\n")
     execute_script(folder / "shop.db", SHOP)
     execute_script(folder / "family.db", FAMILY)
-    execute_script(folder / "whole.db", WHOLE)
     execute_script(folder / "orders.db", ORDERS)
     execute_script(folder / "numbers.db", NUMBERS)
 
@@ -183,12 +167,6 @@ CREATE TABLE shops (id INTEGER PRIMARY KEY);
 INSERT INTO shops VALUES (0), (1), (2);
 CREATE TABLE orders (id INTEGER, shop INTEGER REFERENCES shops DEFERRABLE INITIALLY DEFERRED);
 CREATE TABLE order_lines (id INTEGER, line INTEGER);
-"""
-
-WHOLE = """
-PRAGMA journal_mode = WAL;
-CREATE TABLE sales (id INTEGER, shop TEXT, amount INTEGER);
-CREATE TABLE moves (shop TEXT, amount INTEGER);
 """
 
 NUMBERS = f"""
@@ -226,31 +204,6 @@ def to_steady_sale(row: dict[str, str]) -> dict[str, Any] | Drop:
     if amount < 0:
         raise ValueError(f"the amount of {number} is negative")
     return DROP if number % 8 == 7 else {"id": number, "shop": row["shop"], "amount": amount}
-
-
-def to_sound_sale(row: dict[str, str]) -> dict[str, Any] | Drop:
-    """What would break a rule of a table is refused beforehand."""
-    sale = to_steady_sale(row)
-    if not isinstance(sale, Drop) and sale["amount"] == amount_of(19):
-        raise ValueError("too large")
-    return sale
-
-
-def to_small_move(number: int) -> dict[str, Any]:
-    """What is added to a shop."""
-    reach("K5")
-    return {"shop": f"s{number % 3}", "amount": number}
-
-
-def has_seven(batch: Unpublished) -> bool:
-    """Whether a table is as it has to be published."""
-    reach("K5")
-    return batch.query("SELECT count(*) FROM latest") == [(7,)] == batch.query(f"SELECT count(*) FROM {batch.staged}")
-
-
-def has_all(batch: Unpublished) -> bool:
-    """Whether each item has its row in the open transaction."""
-    return batch.query("SELECT count(*), sum(amount) FROM moves") == [(ITEMS, sum(range(ITEMS)))]
 
 
 def to_parts(row: dict[str, str]) -> Iterator[dict[str, int]]:

@@ -21,10 +21,6 @@ CLAIMS = {
     "trigger_behind_a_cascade_overlooked": ALL,
     "position_asked_at_commit_time": ALL,
     "failures_stored_apart": ALL,
-    "published_without_its_mark": KILLS,
-    "staging_dropped_apart": KILLS,
-    "staged_rows_without_their_checkpoint": KILLS,
-    "chunks_of_one_transaction_committed": KILLS,
     "ledger_local_keys": ("another_ledger", "at_random_places"),
 }
 

@@ -89,7 +89,8 @@ def start(url: str, folder: Path, kill: str | None) -> int:
             if kill is not None:
                 point, _, times = kill.partition(":")
                 crash_after(int(times)) if point == "line" else crash_at(point, int(times))
-            result = run(job(url), ledger=f"sqlite:///{folder}/ledger.db", check=False)
+            # A new ledger cannot know whether a finished job without parameters is to begin anew: here it is not.
+            result = run(job(url), ledger=f"sqlite:///{folder}/ledger.db", check=False, adopt=True)
             code = 0 if result.status.complete else 1
         os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

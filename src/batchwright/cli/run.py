@@ -49,6 +49,8 @@ class RunOptions:
     tolerate_failures: bool = False
     timeout: float | None = None
     grace: float = GRACE_SECONDS
+    accept_input: bool = False
+    adopt: bool = False
 
 
 def _check_max_failures(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -71,6 +73,8 @@ def running_options(command: Command) -> Command:
             callback=_check_max_failures,
             help="At most so many failed items, instead of the limits in the job.",
         ),
+        click.option("--accept-input", is_flag=True, help="Go on though the input is not what it was."),
+        click.option("--adopt", is_flag=True, help="Take the targets, and the job's declaration, as they are now."),
         click.option("--tolerate-failures", is_flag=True, help="Exit with 0, not 3, when items were set aside."),
         click.option(
             "--timeout",
@@ -167,6 +171,8 @@ class RunCall:
                     max_failures=chosen.max_failures,
                     stop=stop,
                     timeout_seconds=chosen.timeout,
+                    accept_input=chosen.accept_input,
+                    adopt=chosen.adopt,
                 )
             except JobFailedError as failed:
                 return failed.result, failed

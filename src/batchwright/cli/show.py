@@ -12,6 +12,7 @@ from batchwright.cli.next_commands import after_execution
 from batchwright.cli.shared_options import json_option, ledger_option, run_argument
 from batchwright.cli.streams import say, write_json
 from batchwright.cli.tables import ERROR_WIDTH, cut, short_place, write_facts, write_heading, write_table
+from batchwright.engine.name_checks import name_checks
 from batchwright.model.execution import FailureGroup, JobExecution, StepExecution
 from batchwright.observers.plain_text import balance, duration, printable, size
 
@@ -45,6 +46,7 @@ def show_command(run: int | None, as_json: bool, ledger: Path | str | None) -> N
         _write_run(execution, opened.history.address, opened.replayed_run(execution))
         for step in steps:
             _write_step(step, [group for group in groups if group.step == step.key.step])
+        _write_checks(name_checks(execution, steps))
         _write_causes(groups)
         interrupted.write()
         for command in commands:
@@ -74,6 +76,8 @@ def _run_facts(execution: JobExecution, ledger: str, replayed: int | None) -> li
     if execution.origin is not None:
         facts.append(("origin", execution.origin))
     facts.append(("ledger", ledger))
+    if execution.version:
+        facts.append(("version", f"batchwright {execution.version}"))
     if execution.stop_requested:
         facts.append(("stop asked", f"by {execution.stop_requested}"))
     return [*facts, ("error", execution.error)] if execution.error else facts
@@ -98,6 +102,12 @@ def _became(groups: Sequence[FailureGroup]) -> str:
     still_open = sum(group.open for group in groups)
     replayed = sum(group.count for group in groups) - still_open
     return f" ({replayed:,} replayed, {still_open:,} open)" if replayed else ""
+
+
+def _write_checks(checks: Sequence[str]) -> None:
+    if checks:
+        write_heading("compared before it goes on")
+        write_facts(((str(number), check) for number, check in enumerate(checks, 1)), indent="  ")
 
 
 def _write_causes(groups: Sequence[FailureGroup]) -> None:

@@ -31,9 +31,6 @@ STATEMENT_SECONDS = 60
 LOCK_SECONDS = 10
 """How long one statement waits for somebody else's lock."""
 
-PUBLISHING_SECONDS = 6 * 60 * 60
-"""How long the one statement may take that publishes what an atomic step has staged."""
-
 IDLE_SECONDS = 20
 """How long a transaction may stay open with nothing happening in it: a frozen owner must not block its successor."""
 
@@ -222,15 +219,6 @@ def executing(connection: "Connection | None") -> bool:
     with contextlib.suppress(Exception):
         return connection is not None and connection.info.transaction_status == 1  # 1: ACTIVE
     return False
-
-
-def publishing_time(connection: "Connection") -> None:
-    """Let the open transaction move all rows of a step in one statement, where nobody has chosen another time-out."""
-    connection.execute(
-        "SELECT set_config('statement_timeout', %s, true) FROM pg_settings WHERE name = 'statement_timeout' "
-        "AND setting = %s",
-        [f"{PUBLISHING_SECONDS}s", str(STATEMENT_SECONDS * 1_000)],
-    )
 
 
 def in_transaction(connection: "Connection") -> bool:

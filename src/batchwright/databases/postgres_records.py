@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 COMPONENT = "records"
 
+IDENTITY_VERSION = 2
+"""The first version of the tables that say which database this is."""
+
 _KEYED = " AND ".join(f"{column} = %s" for column in KEY)
 _PAGE = 100
 
@@ -112,6 +115,17 @@ def settled_checkpoint(connection: "Connection", schema: str, key: StepKey) -> C
     finally:
         roll_back(connection)
     return checkpoint_of(row) if row else get_checkpoint(connection, schema, key)
+
+
+def identity(connection: "Connection", schema: str) -> str:
+    """Which database this is; empty if it does not say so, or not to us. Outside any transaction."""
+    if schema_version(connection, schema, COMPONENT) < IDENTITY_VERSION:
+        return ""
+    try:
+        row = _run(connection, "SELECT id FROM {schema}.batchwright_identity", schema, ()).fetchone()
+    except driver().errors.InsufficientPrivilege:
+        return ""
+    return str(row[0]) if row else ""
 
 
 def last_lap(connection: "Connection", schema: str, key: StepKey) -> int:

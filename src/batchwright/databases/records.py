@@ -19,7 +19,7 @@ COUNTS = tuple(field.name for field in fields(Counts))
 
 KEY = ("job", "parameters_hash", "lap", "step", "partition")
 
-PROGRESS = ("ordinal", "anchor", '"offset"', *COUNTS, "finished", "updated_at")
+PROGRESS = ("ordinal", "anchor", '"offset"', *COUNTS, "finished", "updated_at", "ground")
 """The columns of a checkpoint that change with every chunk, in the order of `progress_values`."""
 
 MOVED = (*PROGRESS, "state")
@@ -54,14 +54,16 @@ def progress_values(checkpoint: Checkpoint) -> tuple[Any, ...]:
         *_count_values(checkpoint.counts),
         checkpoint.finished,
         datetime.now(UTC).isoformat(),
+        storable(encode([position.fingerprint, position.witness])),
     )
 
 
 def checkpoint_of(row: Sequence[Any]) -> Checkpoint:
     """A checkpoint from the columns of `MOVED`."""
     ordinal, anchor, offset, *rest = row
-    counts, (finished, _updated_at, state) = rest[: len(COUNTS)], rest[len(COUNTS) :]
-    return Checkpoint(Position(ordinal, decode(anchor), offset), Counts(*counts), decode(state), bool(finished))
+    counts, (finished, _updated_at, ground, state) = rest[: len(COUNTS)], rest[len(COUNTS) :]
+    position = Position(ordinal, decode(anchor), offset, *decode(ground))
+    return Checkpoint(position, Counts(*counts), decode(state), bool(finished))
 
 
 def failure_values(failure: Failure) -> tuple[Any, ...]:

@@ -29,6 +29,9 @@ from batchwright.model.forgetting import Forgotten
 
 COMPONENT = "records"
 
+IDENTITY_VERSION = 2
+"""The first version of the tables that say which database this is."""
+
 _KEYED = " AND ".join(f"{column} = ?" for column in KEY)
 
 _INSERT_CHECKPOINT = (
@@ -80,6 +83,14 @@ def get_checkpoint(connection: sqlite3.Connection, key: StepKey) -> Checkpoint |
     """The checkpoint stored under this key."""
     row = connection.execute(_SELECT_CHECKPOINT, key_values(key)).fetchone()
     return None if row is None else checkpoint_of(row)
+
+
+def identity(connection: sqlite3.Connection) -> str:
+    """Which database this is; empty if it has no tables of ours that say so."""
+    if schema_version(connection, COMPONENT) < IDENTITY_VERSION:
+        return ""
+    row = connection.execute("SELECT id FROM batchwright_identity").fetchone()
+    return str(row[0]) if row else ""
 
 
 def last_lap(connection: sqlite3.Connection, key: StepKey) -> int:

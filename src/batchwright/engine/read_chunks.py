@@ -9,10 +9,17 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from batchwright.abilities import Identifies
 from batchwright.model.block import Anchor, BadRecord, Block, Position
-from batchwright.model.errors import ReadError
+from batchwright.model.digest import item_digest
+from batchwright.model.errors import BEGIN_AGAIN, GroundChangedError, not_repeatable
 from batchwright.model.fault_points import reach
 from batchwright.ports import Reader
+
+Fingerprint = Callable[[int], Any] | None
+
+SAMPLES = 2
+"""How many witnesses a chunk has beside its first record: where it is cut in between, the nearest one is compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +30,36 @@ class Segment:
     anchor: Anchor
     offset: int
     divisible: bool
+    fingerprint: Fingerprint = None
+
+    def reach(self, index: int) -> int:
+        """How many records of the block stand before this index of the chunk."""
+        return self.offset + index - self.index
 
 
 @dataclass(slots=True)
 class Chunk:
-    """An ordinal range of records. `bad` maps the index of each record that could not be read to what was found."""
+    """An ordinal range of records. `bad` maps the index of each record that could not be read to what was found.
+
+    `witnesses` are digests of some of them, with their ordinals, made before anybody could change them.
+    """
 
     start: int
     items: Sequence[Any] = ()
     bad: dict[int, BadRecord] = field(default_factory=dict)
     segments: list[Segment] = field(default_factory=list)
     end: Position = field(default_factory=lambda: Position(0))
+    witnesses: list[tuple[int, str]] = field(default_factory=list)
 
     def __len__(self) -> int:
         """The number of records, good and bad."""
         return len(self.items) + len(self.bad)
+
+    def checkpoint(self, before: Position) -> Position:
+        """The end, with what a restart needs to see whether the input before it is still the same."""
+        behind = self.segments[-1] if self.segments else None
+        found = behind.fingerprint(behind.reach(len(self))) if behind and behind.fingerprint else None
+        return replace(self.end, fingerprint=found, witness=self.witnesses[-1] if self.witnesses else before.witness)
 
     def good_indexes(self) -> Sequence[int]:
         """The index in the chunk of each item, in order."""
@@ -49,14 +71,14 @@ class Chunk:
         """Where this record starts in the input."""
         if index == len(self):
             return self.end
-        segment = self.segments[bisect_right([segment.index for segment in self.segments], index) - 1]
-        return Position(self.start + index, segment.anchor, segment.offset + index - segment.index)
+        segment = self._segment_at(index)
+        return Position(self.start + index, segment.anchor, segment.reach(index))
 
     def cut_at(self, index: int) -> int:
         """The last index up to this one at which a checkpoint may stand."""
         if index == len(self):
             return index
-        segment = self.segments[bisect_right([segment.index for segment in self.segments], index) - 1]
+        segment = self._segment_at(index)
         return index if segment.divisible else segment.index
 
     def part(self, start: int, stop: int) -> "Chunk":
@@ -65,20 +87,21 @@ class Chunk:
         first, last = bisect_left(good, start), bisect_left(good, stop)
         inside = [segment for segment in self.segments if start < segment.index < stop]
         begin = self.locate(start)
-        divisible = self.cut_at(start) == start and self._divisible_at(start)
+        divisible = self.cut_at(start) == start and self._segment_at(start).divisible
         return Chunk(
             start=self.start + start,
             items=self.items[first:last],
             bad={index - start: record for index, record in self.bad.items() if start <= index < stop},
             segments=[
-                Segment(0, begin.anchor, begin.offset, divisible),
+                Segment(0, begin.anchor, begin.offset, divisible, self._segment_at(start).fingerprint),
                 *(replace(segment, index=segment.index - start) for segment in inside),
             ],
             end=self.locate(stop),
+            witnesses=[seen for seen in self.witnesses if start <= seen[0] - self.start < stop],
         )
 
-    def _divisible_at(self, index: int) -> bool:
-        return self.segments[bisect_right([segment.index for segment in self.segments], index) - 1].divisible
+    def _segment_at(self, index: int) -> Segment:
+        return self.segments[bisect_right([segment.index for segment in self.segments], index) - 1]
 
 
 def read_chunks(
@@ -90,8 +113,8 @@ def read_chunks(
     """Chunks of `chunk_size` records from a position on; the last one may be shorter.
 
     Records that were read before the reader raised an error come as a chunk first, then the error. While it reads, the
-    reader's iterator is in the context that `interrupting` gives. Raises ReadError if the input ends before the
-    position.
+    reader's iterator is in the context that `interrupting` gives. Raises GroundChangedError if the input ends before
+    the position, or gives another record before it than it did when the position was reached.
     """
     ordinal, skip = (after.ordinal, after.offset) if after else (0, 0)
     chunk = Chunk(ordinal)
@@ -99,26 +122,43 @@ def read_chunks(
         for block in _read(reader, after, interrupting):
             reach("K4")
             taken = min(skip, len(block))
+            if taken and after is not None:
+                _require_same(reader, after, block, (after.ordinal - skip, taken))
             skip -= taken
             while taken < len(block):
                 stop = min(len(block), taken + chunk_size - len(chunk)) if block.divisible else len(block)
                 _append(chunk, block, taken, stop)
                 taken = stop
                 if len(chunk) >= chunk_size:
-                    yield chunk
+                    yield witnessed(chunk, reader)
                     chunk = Chunk(chunk.end.ordinal)
     except Exception:
         if len(chunk):
-            yield chunk
+            yield witnessed(chunk, reader)
         raise
     if skip:
-        raise ReadError(
+        raise GroundChangedError(
             f"{reader.address} ends before the checkpoint",
             f"{skip:,} items are missing that were read before",
-            "restore the input, or begin again with --again",
+            f"restore the input, or {BEGIN_AGAIN}",
         )
     if len(chunk):
-        yield chunk
+        yield witnessed(chunk, reader)
+
+
+def witnessed(chunk: Chunk, reader: Reader[Any]) -> Chunk:
+    """Note what some of the records are, the first and the last among them, before anybody can change them.
+
+    Where the reader makes fingerprints of what it read there is no need to.
+    """
+    if len(chunk) and chunk.segments[-1].fingerprint is None:
+        last = len(chunk) - 1
+        places = sorted({last * part // SAMPLES for part in range(SAMPLES + 1)})
+        good = chunk.good_indexes()
+        records = (chunk.bad.get(n) or chunk.items[bisect_left(good, n)] for n in places)
+        digests = (_digest(reader, record) for record in records)
+        chunk.witnesses = [(chunk.start + n, digest) for n, digest in zip(places, digests, strict=True) if digest]
+    return chunk
 
 
 @dataclass(slots=True)
@@ -126,6 +166,7 @@ class Limited:
     """The input up to so many records. `over` says that this, and not the input, was its end."""
 
     left: int | None
+    reader: Reader[Any]
     over: bool = False
 
     def cut(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
@@ -134,7 +175,8 @@ class Limited:
             chunk = read
             if self.left is not None:
                 if len(chunk) > self.left:
-                    chunk = chunk.part(0, chunk.cut_at(self.left) or len(chunk))
+                    # What it ends with now is looked at before anybody can change it, as whole chunks are.
+                    chunk = witnessed(chunk.part(0, chunk.cut_at(self.left) or len(chunk)), self.reader)
                 self.left -= len(chunk)
                 # A chunk that was cut ends the step even short of the limit: nothing is read a second time.
                 self.over = chunk is not read or self.left <= 0
@@ -154,7 +196,7 @@ def _read(
 def _append(chunk: Chunk, block: Block[Any], start: int, stop: int) -> None:
     """Add the block's records from `start` up to `stop` to the chunk."""
     index = len(chunk)
-    chunk.segments.append(Segment(index, block.anchor, start, block.divisible))
+    chunk.segments.append(Segment(index, block.anchor, start, block.divisible, block.fingerprint))
     first, last = start, stop
     if block.bad:
         places = [record.index for record in block.bad]
@@ -166,3 +208,23 @@ def _append(chunk: Chunk, block: Block[Any], start: int, stop: int) -> None:
     ordinal = chunk.start + len(chunk)
     whole = stop == len(block)
     chunk.end = Position(ordinal, block.next_anchor, 0) if whole else Position(ordinal, block.anchor, stop)
+
+
+def _require_same(reader: Reader[Any], after: Position, block: Block[Any], passed: tuple[int, int]) -> None:
+    """Compare the witness, if it is among the block's first records that are passed over: from an ordinal, so many."""
+    start, taken = passed
+    ordinal, known = after.witness or (-1, "")
+    index = ordinal - start
+    if 0 <= index < taken:
+        places = [record.index for record in block.bad]
+        place = bisect_left(places, index)
+        bad = place < len(places) and places[place] == index
+        found = _digest(reader, block.bad[place] if bad else block.items[index - place])
+        if found and found != known:
+            raise not_repeatable(reader.address, ordinal)
+
+
+def _digest(reader: Reader[Any], record: Any) -> str:
+    if isinstance(record, BadRecord):
+        return item_digest(["bad", record.raw])
+    return item_digest(reader.identify(record) if isinstance(reader, Identifies) else record)

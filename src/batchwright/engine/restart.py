@@ -1,35 +1,61 @@
 """Where a step goes on, and whether the ground is still the one it was begun on.
 
-The one rule: the target's word goes before the ledger's; where they cannot both be true, a person decides.
+The one rule: the target's word goes before the ledger's; where they cannot both be true, and where the input is not
+what it was, a person decides, before anything is written.
+
+What may change between two runs, and what is said (each with exit code 2, before a single item is written):
+  input       another address; what was read is missing, shorter, replaced or other     --accept-input, --again
+  finished    its input has changed or grown since (one that is gone is no change)      --accept-input, --again
+  target      another address; another database at the same; work lost; mark gone       --adopt, --again
+  declaration other steps, order, options: see `describe_job`                           either, as it says
+  laps        the targets know one that this ledger has never seen: see `choose_lap`    --adopt, --again
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
-from batchwright.engine.recall_checkpoint import ask, ask_for
-from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
-from batchwright.model.errors import GroundChangedError
+from batchwright.abilities import Fingerprints, HasIdentity
+from batchwright.engine.recall_checkpoint import ask
+from batchwright.model.block import Position
+from batchwright.model.checkpoint import Checkpoint, StepKey
+from batchwright.model.errors import ACCEPT_INPUT, ADOPT, BEGIN_AGAIN, GroundChangedError
 from batchwright.model.execution import StepExecution
 from batchwright.model.failure import Failure
-from batchwright.ports import Clock, Ledger, Scope, Settles, Sink
+from batchwright.ports import Ledger, Reader, Settles, Sink
 from batchwright.step import BoundStep
 
-BEGIN_AGAIN = "begin again with --again (run(…, again=True) in Python)"
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a person has decided about ground that has changed. One that was not needed changes nothing."""
+
+    accept_input: bool = False
+    adopt: bool = False
 
 
 def recall(
-    bound: BoundStep, key: StepKey, sink: Sink[object], ledger: Ledger, pause: Callable[[float], None]
+    bound: BoundStep,
+    key: StepKey,
+    sink: Sink[object],
+    ledger: Ledger,
+    pause: Callable[[float], None],
+    choices: Choices = Choices(),
 ) -> Checkpoint | None:
     """The checkpoint to go on from; None for a step that has not begun.
 
-    Raises GroundChangedError for another input, another target, or a target that lacks what was committed to it.
+    Raises GroundChangedError for another input, another target, or a target that lacks what was committed to it, unless
+    the choices allow it.
     """
     last = ledger.last_step(key)
     if last is not None:
-        require_same_addresses(bound, last)
+        require_same_addresses(bound, last, choices)
     checkpoint = ask(sink, bound.step.write_retry, pause)
-    if last is not None and isinstance(sink, Settles):
-        _target_is_whole(bound, last, checkpoint)
+    if not choices.adopt:
+        _require_same_target(bound, last, checkpoint, sink, key)
+    if checkpoint is not None:
+        found = checkpoint.position
+        position = on_same_input(bound, found, choices, finished=checkpoint.finished)
+        checkpoint = replace(checkpoint, position=position)
     ledger.void_failures(key, checkpoint.position.ordinal if checkpoint else 0)
     return checkpoint
 
@@ -42,60 +68,103 @@ def failures_behind(key: StepKey, checkpoint: Checkpoint, sink: Sink[object], le
     return iter(())
 
 
-def lap_in_targets(
-    bound: Mapping[str, BoundStep], key: InstanceKey, ledger: Ledger, clock: Clock, pause: Callable[[float], None]
-) -> tuple[int, bool]:
-    """The highest lap that transactional targets know, and whether it is finished in all of them.
+def require_finished(
+    bound: BoundStep,
+    key: StepKey,
+    sink: Sink[object],
+    pause: Callable[[float], None],
+    choices: Choices = Choices(),
+) -> Checkpoint | None:
+    """The finished mark of a step that the ledger calls complete; None if its target lacks it and is to be adopted.
 
-    A ledger that is new, or was lost, or is one of several, must not take a lap for new that its targets have seen. A
-    target that cannot be reached now is waited for, as a step does.
+    Raises GroundChangedError if it is not to be adopted, and if the step's input has changed or grown since.
     """
-    laps: dict[str, int] = {}
-    for name, step in bound.items():
-        with closing(step.writer.open(Scope(key.step(1, name), ledger, clock))) as sink:
-            if isinstance(sink, Settles):
-                laps[name] = ask_for(sink, sink.last_lap, step.step.write_retry, pause)
-    highest = max(laps.values(), default=0)
-    finished = True
-    for name in laps:
-        with closing(bound[name].writer.open(Scope(key.step(highest, name), ledger, clock))) as sink:
-            checkpoint = ask(sink, bound[name].step.write_retry, pause) if highest else None
-            finished = finished and checkpoint is not None and checkpoint.finished
-    return highest, finished
-
-
-def require_finished(bound: BoundStep, key: StepKey, sink: Sink[object], pause: Callable[[float], None]) -> Checkpoint:
-    """The finished mark of a step that the ledger calls complete. Raises GroundChangedError if its target lacks it."""
     checkpoint = ask(sink, bound.step.write_retry, pause)
     if checkpoint is None or not checkpoint.finished:
+        if choices.adopt:
+            return None
         raise GroundChangedError(
             f"step '{key.step}' was completed, but its target does not show it",
             f"{bound.step.target_address} has no finished mark of it",
-            f"restore the target, or {BEGIN_AGAIN}",
+            f"restore the target, go on with {ADOPT}, or {BEGIN_AGAIN}",
         )
+    on_same_input(bound, checkpoint.position, choices, finished=True)
     return checkpoint
 
 
-def require_same_addresses(bound: BoundStep, last: StepExecution) -> None:
+def on_same_input(bound: BoundStep, position: Position, choices: Choices, *, finished: bool) -> Position:
+    """The position to read on from. Raises GroundChangedError for an input that is not what it was there."""
+    found = changes(bound.reader, position, finished=finished)
+    if found and not choices.accept_input:
+        raise GroundChangedError(
+            f"the input of step '{bound.step.name}' has changed since it was {'completed' if finished else 'begun'}",
+            found,
+            f"put it back as it was, {ACCEPT_INPUT}, or {BEGIN_AGAIN}",
+        )
+    if choices.accept_input:
+        position = replace(position, witness=None)
+    if isinstance(bound.reader, Fingerprints) and not finished and (found or position.fingerprint is None):
+        # Accepted, or of a version that kept none: from here on it is compared with what is there now.
+        position = replace(position, fingerprint=bound.reader.fingerprint(position))
+    return position
+
+
+def changes(reader: Reader[object], position: Position, *, finished: bool) -> str:
+    """What is different in the input from what it was when this position was reached, in words; empty: nothing."""
+    return reader.changes(position, finished=finished) if isinstance(reader, Fingerprints) else ""
+
+
+def require_same_addresses(
+    bound: BoundStep,
+    last: StepExecution,
+    choices: Choices = Choices(),
+) -> None:
     """Raise GroundChangedError if the step reads or writes elsewhere than it did then."""
-    for word, then, now in (
-        ("input", last.source, bound.step.source_address),
-        ("target", last.target, bound.step.target_address),
+    for word, then, now, accepted, way in (
+        ("input", last.source, bound.step.source_address, choices.accept_input, ACCEPT_INPUT),
+        ("target", last.target, bound.step.target_address, choices.adopt, ADOPT),
     ):
-        if then != now:
+        if then != now and not accepted:
             raise GroundChangedError(
                 f"step '{bound.step.name}' was begun with another {word}",
                 f"it was {then}, now it is {now}",
-                f"change it back, or {BEGIN_AGAIN}",
+                f"change it back, {way}, or {BEGIN_AGAIN}",
             )
 
 
-def _target_is_whole(bound: BoundStep, last: StepExecution, checkpoint: Checkpoint | None) -> None:
+def identity_of(sink: Sink[object]) -> str:
+    """Which database a sink writes to; empty where that is not known, or not yet."""
+    return sink.identity() if isinstance(sink, HasIdentity) else ""
+
+
+def _require_same_target(
+    bound: BoundStep, last: StepExecution | None, checkpoint: Checkpoint | None, sink: Sink[object], key: StepKey
+) -> None:
+    if not isinstance(sink, Settles):
+        return
+    _require_identity(bound, last, sink)
     # A transactional target is never behind the ledger, whose copy follows it.
-    found = checkpoint.counts.read if checkpoint else 0
-    if found < last.counts.read:
+    found, known = checkpoint.counts.read if checkpoint else 0, last.counts.read if last else 0
+    if found < known:
         raise GroundChangedError(
-            f"step '{bound.step.name}': its target lacks work that was committed to it",
-            f"{last.counts.read:,} items were committed, {bound.step.target_address} knows of {found:,}",
-            f"restore the target, or {BEGIN_AGAIN}",
+            f"step '{key.step}': its target lacks work that was committed to it",
+            f"{known:,} items were committed, {bound.step.target_address} knows of {found:,}",
+            f"restore the target, {ADOPT}, or {BEGIN_AGAIN}",
+        )
+    lap = sink.last_lap()
+    if lap > key.lap:
+        raise GroundChangedError(
+            f"step '{key.step}': its target is ahead of this ledger, which was restored or is another one",
+            f"the target knows lap {lap} of this work, the ledger lap {key.lap}",
+            f"restore the ledger, {ADOPT}, or {BEGIN_AGAIN}",
+        )
+
+
+def _require_identity(bound: BoundStep, last: StepExecution | None, sink: Sink[object]) -> None:
+    then, now = last.target_identity if last else "", identity_of(sink)
+    if then and now and then != now:
+        raise GroundChangedError(
+            f"step '{bound.step.name}' was begun in another database",
+            f"{bound.step.target_address} is not the one it was: its batchwright_identity was {then}, now it is {now}",
+            f"go back to that one, {ADOPT}, or {BEGIN_AGAIN}",
         )

@@ -7,18 +7,24 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from batchwright.engine.announce import Announcer
+from batchwright.engine.choose_lap import Surveyed, choose_lap
+from batchwright.engine.describe_job import describe_job, differences
 from batchwright.engine.record_failure import describe_error
-from batchwright.engine.restart import BEGIN_AGAIN, lap_in_targets, require_finished, require_same_addresses
+from batchwright.engine.restart import Choices, require_finished, require_same_addresses
 from batchwright.engine.run_step import RunContext, check_adapters, run_step
 from batchwright.engine.stop import Stop, pause
 from batchwright.job import Job, ordered_steps
 from batchwright.model.errors import (
-    AbandonedError,
+    ACCEPT_INPUT,
+    ADOPT,
+    BEGIN_AGAIN,
     BatchwrightError,
     ConfirmationError,
     FencedError,
+    GroundChangedError,
     StopRequestedError,
 )
 from batchwright.model.events import JobFinished, JobStarted
@@ -40,6 +46,13 @@ class RunOptions:
     limit: int | None = None
     max_failures: int | str | None = None
     timeout_seconds: float | None = None
+    accept_input: bool = False
+    adopt: bool = False
+
+    @property
+    def choices(self) -> Choices:
+        """What is to be done about ground that has changed."""
+        return Choices(self.accept_input, self.adopt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,35 +102,51 @@ def _run_owned(
     with ledger.own(job.key) as ownership:
         reach("K2")
         last = ledger.last_run(job.key)
-        next_lap = _opens_next_lap(job, last, options)
-        if last is not None and last.status.complete and not next_lap:
-            result = _already_complete(job, bound, _context(job, last, options, around, ownership), around)
-            around.announcer.announce(JobFinished(last.id, result))
-            return result, None
+        surveyed = Surveyed(bound, job.key, ledger, around.clock, partial(pause, around.clock, around.stop))
+        lap = choose_lap(job, last, surveyed, options.choices, again=options.again)
+        definition = describe_job(job, bound)
+        warnings = () if last is None or lap.begins else _same_definition(job, last, definition, options)
         context = None if last is None else _context(job, last, options, around, ownership)
+        if context is not None and lap.complete:
+            result = _already_complete(job, bound, replace(context, warnings=warnings), around)
+            if result is not None:
+                around.announcer.announce(JobFinished(context.run, result))
+                return result, None
         if context is not None and options.again and not options.confirmed:
             _require_confirmation(bound, context)
-        _check_first_steps(job, bound, None if next_lap else context)
+        if not lap.unknown:
+            _check_first_steps(job, bound, None if lap.begins else context)
         steps = tuple(step.name for step in ordered_steps(job))
-        least = _least_lap(job, bound, around, begins=options.again or last is not None) if next_lap else 1
-        execution = ledger.begin_run(
-            RunRequest(job.key, job.parameters, steps, job.origin, next_lap=next_lap, at_least_lap=least)
-        )
-        resumed = last is not None and not next_lap
-        return _execute(job, bound, _context(job, execution, options, around, ownership), around, resumed=resumed)
+        request = RunRequest(job.key, job.parameters, steps, job.origin, next_lap=lap.begins, at_least_lap=lap.number)
+        execution = ledger.begin_run(replace(request, definition=definition))
+        context = replace(_context(job, execution, options, around, ownership), warnings=warnings)
+        return _execute(job, bound, context, around, resumed=last is not None and not lap.begins)
 
 
-def _opens_next_lap(job: Job, last: JobExecution | None, options: RunOptions) -> bool:
-    """Whether to begin from the start: the first time, when asked to, or anew for a job that has no parameters."""
-    if last is None or options.again:
-        return True
-    if last.status is Status.ABANDONED:
-        raise AbandonedError(
-            f"job '{job.name}' was abandoned with these parameters",
-            f"run {last.id}; what it wrote is still in {', '.join(step.target_address for step in job.steps)}",
-            f"clean up what is left and {BEGIN_AGAIN}",
+def _same_definition(job: Job, last: JobExecution, now: Mapping[str, Any], options: RunOptions) -> tuple[str, ...]:
+    """Warnings of what differs from the declaration that the lap was begun with.
+
+    Raises GroundChangedError for what makes other work of it: where the lap is complete, that is other steps only.
+    """
+    found = differences(last.definition, now)
+    given = {ADOPT: options.adopt, ACCEPT_INPUT: options.accept_input}
+    refused = [
+        difference
+        for difference in found
+        if difference.way and not given[difference.way] and (difference.steps or not last.status.complete)
+    ]
+    if refused:
+        ways = ", ".join(dict.fromkeys(difference.way for difference in refused))
+        raise GroundChangedError(
+            f"job '{job.name}' is declared otherwise than when run {last.id} {_how(last)} it",
+            "; ".join(difference.text for difference in refused),
+            f"change it back, {ways}, or {BEGIN_AGAIN}",
         )
-    return last.status.complete and not job.identifiable
+    return tuple(difference.text for difference in found)
+
+
+def _how(last: JobExecution) -> str:
+    return "completed" if last.status.complete else "began"
 
 
 def _check_first_steps(job: Job, bound: Mapping[str, BoundStep], context: RunContext | None) -> None:
@@ -126,20 +155,6 @@ def _check_first_steps(job: Job, bound: Mapping[str, BoundStep], context: RunCon
         last = None if context is None else context.ledger.last_step(context.step_key(name))
         if not before and not (last is not None and last.status.complete):
             check_adapters(bound[name])
-
-
-def _least_lap(job: Job, bound: Mapping[str, BoundStep], around: Surroundings, *, begins: bool) -> int:
-    """The lap to open, by the targets' word: what they have seen finished is not taken for new.
-
-    Where the ledger knows nothing of the work, it is gone on with, or found complete, in the lap that the targets know;
-    a job that begins anew each time begins behind a finished one.
-    """
-    highest, finished = lap_in_targets(
-        bound, job.key, around.ledger, around.clock, partial(pause, around.clock, around.stop)
-    )
-    if begins or (finished and not job.identifiable):
-        return highest + 1
-    return max(1, highest)
 
 
 def _context(
@@ -158,6 +173,7 @@ def _context(
         limit=options.limit,
         max_failures=options.max_failures,
         timeout_seconds=job.timeout_seconds if options.timeout_seconds is None else options.timeout_seconds,
+        choices=options.choices,
     )
 
 
@@ -165,8 +181,7 @@ def _require_confirmation(bound: Mapping[str, BoundStep], context: RunContext) -
     """Beginning again would add rows a second time: a person has to say yes."""
     for name, step in bound.items():
         last = context.ledger.last_step(context.step_key(name))
-        adds = getattr(step.writer, "adds_again", False) and last is not None and last.counts.outputs > 0
-        if last is not None and adds and _is_visible(step, context):
+        if last is not None and last.counts.outputs and getattr(step.writer, "adds_again", False):
             raise ConfirmationError(
                 f"step '{name}' adds rows: beginning again writes {last.counts.outputs:,} of them a second time",
                 step.step.target_address,
@@ -174,19 +189,17 @@ def _require_confirmation(bound: Mapping[str, BoundStep], context: RunContext) -
             )
 
 
-def _is_visible(step: BoundStep, context: RunContext) -> bool:
-    """Whether others see what a step has written: of an atomic one all or nothing, by its target's word."""
-    if not step.step.atomic:
-        return True
-    key = context.step_key(step.step.name)
-    with closing(step.writer.open(Scope(key, context.ledger, context.clock))) as sink:
-        checkpoint = sink.recall()
-    return checkpoint is not None and checkpoint.finished
+def _already_complete(
+    job: Job, bound: Mapping[str, BoundStep], context: RunContext, around: Surroundings
+) -> JobResult | None:
+    """Nothing to do; or None where a target that does not show its finished mark is to be adopted: it is gone on with.
 
-
-def _already_complete(job: Job, bound: Mapping[str, BoundStep], context: RunContext, around: Surroundings) -> JobResult:
-    """Nothing to do. Raises GroundChangedError if a target does not show its finished mark."""
-    results = {step.name: _completed(bound[step.name], context) for step in ordered_steps(job)}
+    Raises GroundChangedError if it is not to be adopted, and if an input has changed since.
+    """
+    found = [(step.name, _completed(bound[step.name], context)) for step in ordered_steps(job)]
+    results = {name: result for name, result in found if result is not None}
+    if len(results) < len(found):
+        return None
     result = _result(job, context, results, around, _status(results))
     return replace(result, already_complete=True)
 
@@ -272,8 +285,9 @@ def _run_steps(
             continue
         try:
             last = context.ledger.last_step(context.step_key(step.name))
-            if last is not None and last.status.complete:
-                results[step.name] = _completed(bound[step.name], context)
+            complete = _completed(bound[step.name], context) if last is not None and last.status.complete else None
+            if complete is not None:
+                results[step.name] = complete
                 continue
             results[step.name], error = run_step(bound[step.name], context)
         except StopRequestedError:
@@ -298,14 +312,17 @@ def _require_ownership(context: RunContext, first: BaseException | None) -> None
         raise seen from before
 
 
-def _completed(bound: BoundStep, context: RunContext) -> StepResult:
-    """The result of a step that is complete already, by its target's word."""
-    name, key = bound.step.name, context.step_key(bound.step.name)
+def _completed(bound: BoundStep, context: RunContext) -> StepResult | None:
+    """The result of a step that is complete already, by its target's word; None if it is not, and to be adopted."""
+    name, key, choices = bound.step.name, context.step_key(bound.step.name), context.choices
     last = context.ledger.last_step(key)
     if last is not None:
-        require_same_addresses(bound, last)
-    with closing(bound.writer.open(Scope(key, context.ledger, context.clock))) as sink:
-        counts = require_finished(bound, key, sink, partial(pause, context.clock, context.stop)).counts
+        require_same_addresses(bound, last, choices)
+    with closing(bound.writer.open(Scope(key, context.ledger, context.clock, adopt=choices.adopt))) as sink:
+        checkpoint = require_finished(bound, key, sink, partial(pause, context.clock, context.stop), choices)
+    if checkpoint is None:
+        return None
+    counts = checkpoint.counts
     status = Status.COMPLETED_WITH_FAILURES if counts.failed else Status.COMPLETED
     return StepResult(
         name, status, counts, guarantee=bound.writer.guarantee, already_complete=True, read_before=counts.read
@@ -363,8 +380,8 @@ def _result(
 
 def _warnings(job: Job, context: RunContext) -> tuple[str, ...]:
     if context.max_failures is None:
-        return ()
-    return tuple(
+        return context.warnings
+    return context.warnings + tuple(
         f"max_failures does nothing for step '{step.name}': it has no skip= and stops at the first failure"
         for step in job.steps
         if step.skip is None

@@ -25,7 +25,7 @@ from batchwright.engine.process_chunk import Pace, Processed, process_chunk
 from batchwright.engine.process_portion import PortionTask
 from batchwright.engine.read_chunks import Chunk, Limited, read_chunks
 from batchwright.engine.record_failure import FailureRecorder, describe_error, note_place
-from batchwright.engine.restart import failures_behind, recall
+from batchwright.engine.restart import Choices, failures_behind, identity_of, recall
 from batchwright.engine.stop import Stop, pause
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
@@ -71,6 +71,8 @@ class RunContext:
     limit: int | None = None
     max_failures: int | str | None = None
     timeout_seconds: float | None = None
+    choices: Choices = field(default_factory=Choices)
+    warnings: tuple[str, ...] = ()
 
     def step_key(self, step: str) -> StepKey:
         """What everything durable about a step is stored under."""
@@ -83,22 +85,19 @@ class _Running:
 
     bound: BoundStep
     context: RunContext
+    sink: Sink[Any]
     execution: int
+    target_identity: str
     checkpoint: Checkpoint
     started: float
     noted: float
     read_before: int
     fresh: list[Failure] = field(default_factory=list)
-    held: list[Failure] = field(default_factory=list)
-
-    def hold(self, _: Checkpoint, failures: Sequence[Failure]) -> None:
-        """Take note of a chunk that is durable with the whole step only: nothing is said of it before."""
-        self.context.stop.chunk_committed()
-        self.held.extend(failures)
 
     def committed(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
         """Take note of a commit: events at once, the ledger's copy about once a second."""
         self.context.stop.chunk_committed()
+        self.target_identity = self.target_identity or identity_of(self.sink)
         self.checkpoint = checkpoint
         self.fresh.extend(failures)
         announcer = self.context.announcer
@@ -117,7 +116,8 @@ class _Running:
     def outcome(self, status: Status, error: str = "") -> StepOutcome:
         """The step's state in the ledger's words."""
         seconds = self.context.clock.monotonic() - self.started
-        return StepOutcome(status, self.checkpoint.counts, seconds, _peak_memory_bytes(), error)
+        counts, memory = self.checkpoint.counts, _peak_memory_bytes()
+        return StepOutcome(status, counts, seconds, memory, error, self.target_identity)
 
     def end(self, status: Status, error: str = "") -> StepResult:
         """Close the execution in the ledger and say so."""
@@ -147,13 +147,15 @@ def run_step(bound: BoundStep, context: RunContext) -> tuple[StepResult, BaseExc
     """
     step, stop = bound.step, context.stop
     check_adapters(bound)
-    scope = Scope(context.step_key(step.name), context.ledger, context.clock, step.checkpoint_seconds, claims=True)
+    key, choices = context.step_key(step.name), context.choices
+    scope = Scope(key, context.ledger, context.clock, step.checkpoint_seconds, claims=True, adopt=choices.adopt)
     over = f"timeout_seconds={step.timeout_seconds} of step '{step.name}' are over"
     with ExitStack() as stack:
         sink = stack.enter_context(closing(bound.writer.open(scope)))
         stack.enter_context(stop.interrupting(sink, writes=True))
         stack.enter_context(stop.deadline(context.clock, step.timeout_seconds, over))
-        checkpoint = recall(bound, scope.key, sink, context.ledger, partial(pause, context.clock, context.stop))
+        wait = partial(pause, context.clock, stop)
+        checkpoint = recall(bound, key, sink, context.ledger, wait, choices)
         running = _begin(bound, context, checkpoint, sink)
         if running.checkpoint.finished:
             return running.end(_finished_status(running.checkpoint.counts)), None
@@ -185,7 +187,9 @@ def _begin(bound: BoundStep, context: RunContext, checkpoint: Checkpoint | None,
     missing = failures_behind(key, checkpoint, sink, context.ledger) if checkpoint else iter(())
     begun = context.ledger.begin_step(context.run, key, step.source_address, step.target_address, writer.guarantee)
     now, read = context.clock.monotonic(), checkpoint.counts.read if checkpoint else 0
-    running = _Running(bound, context, begun.id, checkpoint or Checkpoint(Position(0)), now, now, read)
+    identity = identity_of(sink) or begun.target_identity
+    start = checkpoint or Checkpoint(Position(0))
+    running = _Running(bound, context, sink, begun.id, identity, start, now, now, read)
     while batch := list(islice(missing, FAILURES_AT_ONCE)):
         context.ledger.note_progress(begun.id, running.outcome(Status.RUNNING), batch)
     if context.announcer.heard:
@@ -223,7 +227,7 @@ def _failed(running: _Running, error: BaseException) -> StepResult:
 def _run_chunks(running: _Running, target: OpenTarget, *, resumed: bool) -> BaseException | None:
     """Read, process and commit until the input ends (None) or something ends the step (its error)."""
     context, after = running.context, running.checkpoint.position if resumed else None
-    limited = Limited(context.limit)
+    limited = Limited(context.limit, running.bound.reader)
     with (
         closing(_chunks(running, target, after)) as chunks,
         closing(_processed(running, target, limited.cut(chunks))) as processed,
@@ -274,7 +278,7 @@ def _note_and_commit(running: _Running, target: OpenTarget, processed: Processed
         _note(running, error, processed.ended_while, at)
     ended_by = _commit_in_time(running, target, processed)
     if ended_by is not None:
-        _note(running, ended_by, "writing", target.checkpoint.position)
+        _note(running, ended_by, "writing", running.checkpoint.position)
     return ended_by
 
 
@@ -317,6 +321,9 @@ def _chunks(running: _Running, target: OpenTarget, after: Position | None) -> Ge
                 yield chunk
             return
         except Exception as error:
+            if after == running.checkpoint.position:
+                # The same place, with what stood before it: the reader that is opened again compares it.
+                after = running.checkpoint.position
             if stop.requested is not None:
                 # What was read before is committed; the next run reads on there, and meets this error if it is one.
                 raise StopRequestedError from error
@@ -332,21 +339,19 @@ def _chunks(running: _Running, target: OpenTarget, after: Position | None) -> Ge
 
 def _finish(running: _Running, target: OpenTarget) -> None:
     """Judge the rate of failures over everything, reconcile the counts, and finish the target."""
-    counts, step = target.checkpoint.counts, running.bound.step
+    counts, step = running.checkpoint.counts, running.bound.step
     if target.limit is not None and target.limit.exceeded(counts.failed, counts.read, at_end=True):
         raise FailureLimitError(step.name, counts.failed, counts.read, target.limit.limit)
     if not counts.balanced:
         raise ReadError(f"step '{step.name}': the counts do not add up", f"{counts}", "please report this")
     running.context.ownership.check()
     finish_target(target)
-    if target.holds:
-        running.committed(target.checkpoint, running.held)
 
 
 def _open_target(running: _Running, sink: Sink[Any]) -> OpenTarget:
     step, context, bound = running.bound.step, running.context, running.bound
     wait = partial(pause, context.clock, context.stop)
-    limit, holds = step.skip, step.atomic == "transaction"
+    limit = step.skip
     if limit is not None and context.max_failures is not None:
         limit = replace(limit, limit=context.max_failures)
     return OpenTarget(
@@ -358,9 +363,8 @@ def _open_target(running: _Running, sink: Sink[Any]) -> OpenTarget:
         write_retry=step.write_retry,
         limit=limit,
         checkpoint=running.checkpoint,
-        committed=running.hold if holds else running.committed,
+        committed=running.committed,
         owned=partial(_require_time, context),
-        holds=holds,
     )
 
 

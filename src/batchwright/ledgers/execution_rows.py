@@ -20,10 +20,10 @@ FetchFailures = Callable[[tuple[Any, ...], int], Sequence[Sequence[Any]]]
 
 RUN_COLUMNS = (
     "id", "job", "parameters_hash", "lap", "status", "started_at", "ended_at",
-    "kind", "parameters", "steps", "origin", "host", "pid", "error", "stop_requested",
+    "kind", "parameters", "steps", "origin", "host", "pid", "error", "stop_requested", "definition",
 )  # fmt: skip
 
-OUTCOME_COLUMNS = (*COUNTS, "seconds", "peak_memory_bytes", "error")
+OUTCOME_COLUMNS = (*COUNTS, "seconds", "peak_memory_bytes", "error", "target_identity")
 
 STEP_COLUMNS = (
     "id", "run", "job", "parameters_hash", "lap", "step", "partition", "status", "started_at", "ended_at",
@@ -34,7 +34,7 @@ STEP_COLUMNS = (
 def run_of(row: Sequence[Any]) -> JobExecution:
     """An execution from `RUN_COLUMNS`."""
     number, job, parameters_hash, lap, status, started_at, ended_at, kind, *rest = row
-    parameters, steps, origin, host, pid, error, stop_requested = rest
+    parameters, steps, origin, host, pid, error, stop_requested, definition = rest
     return JobExecution(
         id=number,
         key=InstanceKey(job, parameters_hash),
@@ -50,6 +50,7 @@ def run_of(row: Sequence[Any]) -> JobExecution:
         pid=pid,
         error=error,
         stop_requested=stop_requested,
+        definition=decode(definition),
     )
 
 
@@ -98,6 +99,7 @@ def request_values(request: RunRequest) -> dict[str, Any]:
         "kind": request.kind,
         "parameters": storable(encode(dict(request.parameters))),
         "steps": storable(encode(list(request.steps))),
+        "definition": storable(encode(dict(request.definition))),
         "origin": None if origin is None else storable(encode([origin.path, origin.function, origin.digest])),
     }
 
@@ -106,7 +108,7 @@ def step_of(row: Sequence[Any]) -> StepExecution:
     """An execution of a step from `STEP_COLUMNS`."""
     number, run, job, parameters_hash, lap, step, partition, status, started_at, ended_at, *rest = row
     counts, rest = rest[: len(COUNTS)], rest[len(COUNTS) :]
-    seconds, peak_memory_bytes, error, source, target, guarantee = rest
+    seconds, peak_memory_bytes, error, target_identity, source, target, guarantee = rest
     return StepExecution(
         id=number,
         run=run,
@@ -121,6 +123,7 @@ def step_of(row: Sequence[Any]) -> StepExecution:
         source=source,
         target=target,
         guarantee=guarantee,
+        target_identity=target_identity,
     )
 
 
@@ -131,7 +134,8 @@ def count_values(counts: Counts) -> tuple[int, ...]:
 
 def outcome_values(outcome: StepOutcome) -> tuple[Any, ...]:
     """An outcome in the order of `OUTCOME_COLUMNS`."""
-    return (*count_values(outcome.counts), outcome.seconds, outcome.peak_memory_bytes, storable(outcome.error))
+    told = storable(outcome.error), storable(outcome.target_identity)
+    return (*count_values(outcome.counts), outcome.seconds, outcome.peak_memory_bytes, *told)
 
 
 def _moment(stored: str | datetime) -> datetime:

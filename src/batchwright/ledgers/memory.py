@@ -79,6 +79,7 @@ class MemoryLedger:
             parameters=parameters,
             steps=request.steps,
             origin=request.origin,
+            definition=decode(encode(dict(request.definition))),
             host=this_host(),
             pid=os.getpid(),
         )
@@ -126,6 +127,7 @@ class MemoryLedger:
             status=Status.RUNNING,
             started_at=datetime.now(UTC),
             counts=before.counts if before else Counts(),
+            target_identity=before.target_identity if before else "",
             source=source,
             target=target,
             guarantee=guarantee,
@@ -347,11 +349,13 @@ def _with_outcome(step: StepExecution, outcome: StepOutcome) -> StepExecution:
         seconds=outcome.seconds,
         peak_memory_bytes=outcome.peak_memory_bytes,
         error=outcome.error,
+        target_identity=outcome.target_identity,
     )
 
 
 def _through_codec(position: Position) -> Position:
-    return replace(position, anchor=decode(encode(position.anchor)))
+    anchor, fingerprint = decode(encode([position.anchor, position.fingerprint]))
+    return replace(position, anchor=anchor, fingerprint=fingerprint)
 
 
 def _of_lap(key: StepKey, run: JobExecution) -> bool:

@@ -159,6 +159,7 @@ def begin_step(
         **dict(zip(KEY, key_values(key), strict=True)),
         "status": Status.RUNNING.value,
         **dict(zip(COUNTS, rows.count_values(before.counts if before else Counts()), strict=True)),
+        "target_identity": storable(before.target_identity) if before else "",
         **{column: storable(text) for column, text in described.items()},
     }
     begun = _step_of(_insert(connection, schema, STEPS, values, rows.STEP_COLUMNS))

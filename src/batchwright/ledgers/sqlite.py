@@ -127,8 +127,8 @@ class SqliteLedger:
             if found is None or not found.live:
                 raise refused("run", run, found, Status.RUNNING)
             before = connection.execute(LAST_STEP, key_values(key)).fetchone()
-            counts = Counts() if before is None else executions.step_of(before).counts
-            number = _insert_step(connection, run, key, counts, (source, target, guarantee))
+            known = None if before is None else executions.step_of(before)
+            number = _insert_step(connection, run, key, known, (source, target, guarantee))
             row = connection.execute(f"{_STEPS} WHERE id = ?", (number,)).fetchone()
         return executions.step_of(row)
 
@@ -334,9 +334,13 @@ def _insert_run(connection: sqlite3.Connection, request: RunRequest) -> int:
 
 
 def _insert_step(
-    connection: sqlite3.Connection, run: int, key: StepKey, counts: Counts, described: tuple[str, str, str]
+    connection: sqlite3.Connection,
+    run: int,
+    key: StepKey,
+    before: StepExecution | None,
+    described: tuple[str, str, str],
 ) -> int:
-    now = rows.now()
+    now, counts = rows.now(), before.counts if before else Counts()
     source, target, guarantee = map(storable, described)
     values = {
         "run": run,
@@ -347,6 +351,7 @@ def _insert_step(
         "seconds": 0.0,
         "peak_memory_bytes": 0,
         "error": "",
+        "target_identity": storable(before.target_identity) if before else "",
         "source": source,
         "target": target,
         "guarantee": guarantee,

@@ -3,8 +3,8 @@
 The one rule: a position comes with the data. Nobody ever asks a reader where it is now.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item", covariant=True)
@@ -19,11 +19,16 @@ class Position:
 
     `ordinal` counts the items before it and is its identity and order. `anchor` and `offset` only say how to get
     there: open the input at `anchor`, then pass over `offset` items (bad records count as items).
+
+    `fingerprint` and `witness` say what stood before it when it was reached, so that a restart sees whether it still
+    does: the first is the reader's own (see `ports.Fingerprints`), the second a record's ordinal and digest.
     """
 
     ordinal: int
     anchor: Anchor = None
     offset: int = 0
+    fingerprint: Any = field(default=None, compare=False, repr=False)
+    witness: tuple[int, str] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,8 @@ class Block(Generic[Item]):
 
     `anchor` is where the block starts and `next_anchor` where the next one does. `bad` holds the records that could
     not be read, in order; their indexes count both items and bad records. With `divisible=False` no checkpoint is
-    made inside the block.
+    made inside the block. `fingerprint` gives, for a number of records, the fingerprint of the position behind them; it
+    is called once for each checkpoint in the block, and must be cheap.
     """
 
     items: Sequence[Item]
@@ -49,6 +55,7 @@ class Block(Generic[Item]):
     next_anchor: Anchor
     bad: Sequence[BadRecord] = ()
     divisible: bool = True
+    fingerprint: Callable[[int], Any] | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         """The number of records in the block, good and bad."""

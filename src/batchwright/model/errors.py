@@ -18,7 +18,6 @@
     ├── ReadError                       a reader stopped with an error
     ├── MalformedRecordError            a record of an input could not be read
     ├── WriteError                      a target refused a chunk, or a disk is full
-    ├── NotPublishedError               what an atomic step has staged may not, or cannot, become visible
     ├── FencedError                     another process has moved this step's checkpoint
     ├── DamagedOutputError              an output is not as it was left
     ├── CodecError                      a value cannot be stored or a stored text cannot be read
@@ -79,8 +78,22 @@ class LedgerError(ConfigurationError):
     """The ledger cannot be opened, is too new, or is damaged."""
 
 
+BEGIN_AGAIN = "begin again with --again (run(…, again=True) in Python)"
+ACCEPT_INPUT = "go on all the same with --accept-input (accept_input=True)"
+ADOPT = "take what is there with --adopt (adopt=True)"
+
+
 class GroundChangedError(ConfigurationError):
-    """The input or the target is not the one this work was begun with."""
+    """The input, the declaration or the target is not the one this work was begun with."""
+
+
+def not_repeatable(address: str, ordinal: int) -> GroundChangedError:
+    """A reader gives another item than it did; `ordinal` items stand before it."""
+    return GroundChangedError(
+        f"{address} is not repeatable, or its input has changed",
+        f"item {ordinal + 1:,} is not the one that was read before",
+        f"put the input back as it was, {ACCEPT_INPUT}, or {BEGIN_AGAIN}",
+    )
 
 
 class AbandonedError(ConfigurationError):
@@ -143,10 +156,6 @@ class MalformedRecordError(BatchwrightError, ValueError):
 
 class WriteError(BatchwrightError):
     """A target refused a chunk, or its disk is full; the chunk is not written."""
-
-
-class NotPublishedError(BatchwrightError):
-    """What an atomic step has staged may not, or cannot, become visible; nothing of it does, and it stays staged."""
 
 
 class FencedError(BatchwrightError):

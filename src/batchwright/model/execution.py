@@ -29,7 +29,8 @@ class Origin:
 class RunRequest:
     """What the engine tells the ledger when it begins an execution.
 
-    `at_least_lap` is for laps that the targets know and this ledger does not.
+    `at_least_lap` is for laps that the targets know and this ledger does not. `definition` is what the job's
+    declaration says (`engine.describe_job`), with the version of batchwright.
     """
 
     key: InstanceKey
@@ -39,6 +40,7 @@ class RunRequest:
     kind: str = "run"
     next_lap: bool = False
     at_least_lap: int = 1
+    definition: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class StepExecution:
     source: str = ""
     target: str = ""
     guarantee: str = ""
+    target_identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +84,17 @@ class JobExecution:
     pid: int = 0
     error: str = ""
     stop_requested: str = ""
+    definition: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def job(self) -> str:
         """The job's name."""
         return self.key.job
+
+    @property
+    def version(self) -> str:
+        """The version of batchwright that ran it; empty for a version that did not say."""
+        return str(self.definition.get("version", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +117,7 @@ class StepOutcome:
     seconds: float = 0.0
     peak_memory_bytes: int = 0
     error: str = ""
+    target_identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Every port of the engine, as a Protocol; but for `runners.py`. A one-method port takes a plain callable too.
 
 The optional abilities of readers and writers are protocols of their own (`Checks`, `Measures`, `Explains`,
-`Flushes`, `Settles`, `Interruptible`, `Publishes`, `Discards`): an adapter
-that lacks one is complete without it.
+`Flushes`, `Settles`, `Interruptible`, and those of `abilities`): an adapter that lacks one is complete
+without it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +24,6 @@ from batchwright.model.execution import (
 )
 from batchwright.model.failure import Failure
 from batchwright.model.guarantee import Fault, Guarantee
-from batchwright.model.publication import Publication
 from batchwright.model.status import Status
 
 In_co = TypeVar("In_co", covariant=True)
@@ -36,12 +35,15 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """The wall clock, aware, in UTC."""
+        ...
 
     def monotonic(self) -> float:
         """Seconds on a clock that never goes back."""
+        ...
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
+        ...
 
 
 @runtime_checkable
@@ -106,7 +108,8 @@ class Scope:
     """What a sink is opened for: whose checkpoint it keeps, and where, if its target cannot keep it.
 
     With `claims`, `recall` makes this sink the only one that can commit: any other, of a run that lost its ownership
-    and does not know yet, is fenced from then on. Without, a sink that only looks disturbs nobody.
+    and does not know yet, is fenced from then on. Without, a sink that only looks disturbs nobody. With `adopt`, a
+    published file that was moved away or changed since counts as complete.
     """
 
     key: StepKey
@@ -114,6 +117,7 @@ class Scope:
     clock: Clock
     checkpoint_seconds: float = 1.0
     claims: bool = False
+    adopt: bool = False
 
 
 class Sink(Protocol[Out_contra]):
@@ -227,19 +231,6 @@ class Writer(Protocol[Out_contra]):
 
 
 @runtime_checkable
-class Publishes(Protocol[Out_contra]):
-    """A writer that can make the outputs of a whole step visible at once, or not at all."""
-
-    def publishing(self, publication: Publication) -> Writer[Out_contra]:
-        """The writer that does, at the same address. Raises DeclarationError, with the mend, for what it cannot do.
-
-        Until its sink's `finish` is durable nobody sees an output; from then on everybody sees all of them. Asked when
-        a step is built, and again when it is bound.
-        """
-        ...
-
-
-@runtime_checkable
 class Discards(Protocol):
     """A sink that may leave something behind in its target when its step is never finished."""
 
@@ -343,12 +334,15 @@ class History(Protocol):
     @property
     def address(self) -> str:
         """Where it is kept, for people."""
+        ...
 
     def jobs(self) -> list[str]:
         """The names of all jobs, sorted."""
+        ...
 
     def instances(self, *, job: str | None = None, before: int | None = None, limit: int = 20) -> list[InstanceSummary]:
         """Instances by their newest execution of kind `run`, newest first; with `before`, the page behind that run."""
+        ...
 
     def runs(
         self,
@@ -362,27 +356,35 @@ class History(Protocol):
 
         One whose owner is gone reads as LOST.
         """
+        ...
 
     def run(self, run: int) -> JobExecution | None:
         """One execution."""
+        ...
 
     def steps(self, run: int) -> list[StepExecution]:
         """The newest execution of each step of this run's lap, up to and including this run, in order."""
+        ...
 
     def failures(self, run: int, *, step: str | None = None, open_only: bool = False) -> Iterator[Failure]:
         """The failures of this run's lap, by step and ordinal."""
+        ...
 
     def load_checkpoint(self, key: StepKey) -> Checkpoint | None:
         """The last checkpoint that this ledger itself stored under this key."""
+        ...
 
     def failure_groups(self, run: int) -> list[FailureGroup]:
         """The same, grouped by cause, most frequent first."""
+        ...
 
     def summary(self) -> Mapping[str, Any]:
         """Facts about the record itself: schema version, sizes, integrity; for `doctor`."""
+        ...
 
     def close(self) -> None:
         """Release everything."""
+        ...
 
 
 Observer = Callable[[Event], None]

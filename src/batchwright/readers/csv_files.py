@@ -4,14 +4,16 @@ The one rule: a record that does not fit the header is reported with its raw tex
 """
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 from batchwright.model.block import Block, Place, Position
 from batchwright.model.errors import DeclarationError, SourceError
 from batchwright.readers.csv_records import CsvDialect, CsvTable, Row, locate_record, walk_records
-from batchwright.readers.line_blocks import bytes_of_lines, place_record, read_blocks
+from batchwright.readers.file_fingerprints import file_changes
+from batchwright.readers.line_blocks import bytes_of_lines, fingerprint_of, place_record, read_blocks
 from batchwright.readers.line_files import LineCutter, LineFile
 
 
@@ -73,8 +75,8 @@ class CsvRows:
         """Blocks of rows. An OSError is left to the caller; a file that is not the same raises GroundChangedError."""
         with LineCutter(self.file) as cutter:
             names, start = self._begin(cutter)
-            anchor = start if after is None or after.anchor is None else after.anchor
-            yield from read_blocks(cutter, anchor, CsvTable(names, self.dialect).parse)
+            locate = partial(locate_record, self.dialect)
+            yield from read_blocks(cutter, start, after, CsvTable(names, self.dialect).parse, locate)
 
     def place(self, position: Position) -> Place:
         """The file, the record's first line and its first byte."""
@@ -90,6 +92,20 @@ class CsvRows:
     def fraction(self, position: Position) -> float | None:
         """The position's part of the file's bytes."""
         return self.file.fraction(position)
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """The encoding, the dialect, and the names of the columns if the file does not say them."""
+        told = {"encoding": self.file.encoding, **{name: repr(value) for name, value in asdict(self.dialect).items()}}
+        return told if self.header is None else {**told, "header": _shown(self.header)}
+
+    def fingerprint(self, position: Position) -> Any:
+        """The checksum of the bytes before the position, the header line included."""
+        return fingerprint_of(self.file, position, self.place)
+
+    def changes(self, position: Position, *, finished: bool) -> str:
+        """Whether the bytes before the position are what they were."""
+        return file_changes(self.file.absolute, self.file.path, position, finished=finished)
 
     def _begin(self, cutter: LineCutter) -> tuple[Sequence[str], list[int]]:
         """The columns' names, and where the data starts."""

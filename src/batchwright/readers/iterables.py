@@ -10,7 +10,8 @@ from itertools import islice
 from typing import Any
 
 from batchwright.model.block import Block, Place, Position
-from batchwright.model.errors import GroundChangedError, SourceError
+from batchwright.model.digest import item_digest
+from batchwright.model.errors import BEGIN_AGAIN, GroundChangedError, SourceError, not_repeatable
 from batchwright.model.processor import function_address
 from batchwright.ports import Reader
 
@@ -71,6 +72,23 @@ class SequenceReader:
         """The position's part of the sequence."""
         return min(1.0, _anchor(position) / len(self.source)) if len(self.source) else 1.0
 
+    def fingerprint(self, position: Position) -> None:  # noqa: ARG002 - the port gives it
+        """Nothing of its own: the position's witness is enough."""
+        return
+
+    def changes(self, position: Position, *, finished: bool) -> str:
+        """Whether it has become shorter or, once finished, longer, and whether an item before is what it was."""
+        before, length = _anchor(position) + position.offset, len(self.source)
+        if length < before:
+            return f"the {self.address} has become shorter: {before:,} items of it were read, now it has {length:,}"
+        ordinal, known = position.witness or (0, "")
+        found = item_digest(self.source[ordinal]) if known and ordinal < length else ""
+        if found and found != known:
+            return f"the {self.address} was changed: item {ordinal + 1:,}, which was read, is not what it was"
+        if finished and length > before:
+            return f"the {self.address} has grown: it had {before:,} items when it was read, now it has {length:,}"
+        return ""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IterableReader:
@@ -94,7 +112,7 @@ class IterableReader:
         """
         iterator, start = self._open(), _anchor(after)
         try:
-            _pass_over(iterator, start, self.address)
+            _pass_over(iterator, start, self.address, after.witness if after else None)
             yield from self._blocks(iterator, start)
         finally:
             # Only generators, which are ours alone: a user's file or cursor stays open.
@@ -162,8 +180,14 @@ def _place(address: str, position: Position) -> Place:
     return Place(address, detail=f"item {_anchor(position) + position.offset + 1}")
 
 
-def _pass_over(iterator: Iterator[Any], count: int, address: str) -> None:
-    found = sum(1 for _ in islice(iterator, count))
+def _pass_over(iterator: Iterator[Any], count: int, address: str, witness: tuple[int, str] | None) -> None:
+    """Take what was read before, and compare the witness if it is among it; in the last block the engine does."""
+    ordinal, known = witness if witness is not None and witness[0] < count else (count, "")
+    found = sum(1 for _ in islice(iterator, ordinal))
+    for item in islice(iterator, count - found):
+        if found == ordinal and known and item_digest(item) not in ("", known):
+            raise not_repeatable(address, ordinal)
+        found += 1
     if found < count:
         raise _shorter(address, found, count)
 
@@ -172,5 +196,5 @@ def _shorter(address: str, found: int, wanted: int) -> GroundChangedError:
     return GroundChangedError(
         f"{address} ends before the checkpoint",
         f"it has {found:,} items, {wanted:,} were done",
-        "restore the input, or begin anew with --again",
+        f"restore the input, or {BEGIN_AGAIN}",
     )

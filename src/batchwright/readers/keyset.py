@@ -8,7 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from batchwright.model.block import Block, Place, Position
-from batchwright.model.errors import SourceError
+from batchwright.model.digest import item_digest
+from batchwright.model.errors import BEGIN_AGAIN, GroundChangedError, SourceError, not_repeatable
 
 Row = dict[str, Any]
 
@@ -40,6 +41,36 @@ def place_row(fetch: FetchPage | None, key: Sequence[str], position: Position, s
             row = rows[position.offset]
             return Place(source, detail=" ".join(f"{name}={row[name]!r}" for name in key))
     return Place(source, detail=f"row {position.ordinal + 1}")
+
+
+def pass_over(fetch: Callable[[int, int], Row | None], after: Position | None, address: str) -> None:
+    """Pass over the rows before a position in a query without key, comparing the witness and looking for the last one.
+
+    `fetch` gives the row at an ordinal, given the number of rows between the one it gave before and that one. Raises
+    GroundChangedError if a row is not the one that was read before, or is missing.
+    """
+    count = int(after.anchor) if after is not None and after.anchor else 0
+    if after is None or not count:
+        return
+    ordinal, known = after.witness or (count, "")
+    passed = 0
+    for place in sorted({ordinal, count - 1}):
+        if place < count:
+            row = fetch(place, place - passed)
+            if row is None:
+                raise GroundChangedError(
+                    f"{address} gives fewer rows than before",
+                    f"{count:,} rows were read, now row {place + 1:,} is missing",
+                    f"put the rows back, give the query a key=, or {BEGIN_AGAIN}",
+                )
+            if place == ordinal and known and item_digest(row) not in ("", known):
+                raise not_repeatable(address, ordinal)
+            passed = place + 1
+
+
+def key_of(key: Sequence[str], row: Row) -> Any:
+    """What makes a row the same one: its key, while other columns may change; without a key all of it."""
+    return [row[name] for name in key] if key else row
 
 
 def require_key(key: Sequence[str], columns: Sequence[str], database: object) -> None:

@@ -3,13 +3,15 @@
 The one rule: an anchor is `[byte, line]`, and it moves only when a block is handed over, so that anchors chain.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from batchwright.model.block import BadRecord, Block, Place, Position
 from batchwright.model.errors import BatchwrightError
+from batchwright.readers.file_fingerprints import Stamp, described, file_changes, made_anew
 from batchwright.readers.line_files import Cut, LineCutter, LineFile
 from batchwright.readers.text_encodings import TextEncoding
 
@@ -64,8 +66,7 @@ class LineReader(Generic[Item]):
     def read(self, after: Position | None) -> Iterator[Block[Item]]:
         """Blocks of records. An OSError is left to the caller; a file that has changed raises GroundChangedError."""
         with LineCutter(self.file) as cutter:
-            anchor = cutter.start if after is None or after.anchor is None else after.anchor
-            yield from read_blocks(cutter, anchor, self.parse)
+            yield from read_blocks(cutter, cutter.start, after, self.parse, self.locate)
 
     def place(self, position: Position) -> Place:
         """The file, the line and its first byte."""
@@ -79,20 +80,86 @@ class LineReader(Generic[Item]):
         """The position's part of the file's bytes."""
         return self.file.fraction(position)
 
+    @property
+    def options(self) -> Mapping[str, str]:
+        """The encoding."""
+        return {"encoding": self.file.encoding}
 
-def read_blocks(cutter: LineCutter, anchor: list[int], parse: Parse) -> Iterator[Block[Any]]:
-    """Blocks from this anchor on. A cut without a record becomes the beginning of the next block."""
+    def fingerprint(self, position: Position) -> Any:
+        """The checksum of the bytes before the position."""
+        return fingerprint_of(self.file, position, self.place)
+
+    def changes(self, position: Position, *, finished: bool) -> str:
+        """Whether the bytes before the position are what they were."""
+        return file_changes(self.file.absolute, self.file.path, position, finished=finished)
+
+
+def read_blocks(
+    cutter: LineCutter, start: list[int], after: Position | None, parse: Parse, locate: Locate
+) -> Iterator[Block[Any]]:
+    """Blocks from a position on, or the `start`. A cut without a record becomes the beginning of the next block."""
+    anchor = start if after is None or after.anchor is None else after.anchor
     cutter.go_to(anchor)
-    line = anchor[1]
+    line, crc = anchor[1], _checksum_before(cutter, start, after)
+    anchor_crc = crc
     while (cut := cutter.cut()) is not None:
         parsed = _overlong(cutter.file, cut) if cut.overlong else parse(cutter.encoding, cut)
         if parsed.rest:
             cutter.give_back(parsed.rest)
         line += parsed.lines
+        prints = None
+        if crc is not None and anchor_crc is not None:
+            prints = _Fingerprints(cutter, cut, parsed, (anchor_crc, crc), locate)
+            crc = prints.whole
         if parsed.items or parsed.bad:
             next_anchor = [cutter.byte, line]
-            yield Block(parsed.items, anchor, next_anchor, parsed.bad)
-            anchor = next_anchor
+            yield Block(parsed.items, anchor, next_anchor, parsed.bad, fingerprint=prints)
+            anchor, anchor_crc = next_anchor, crc
+
+
+def fingerprint_of(file: LineFile, position: Position, place: Callable[[Position], Place]) -> Any:
+    """The fingerprint of a position in the file as it is now; None if it cannot be read."""
+    try:
+        with LineCutter(file) as cutter:
+            anchor = cutter.encoding.start if position.anchor is None else position.anchor[0]
+        byte = place(position).byte if position.offset else anchor
+        return made_anew(file.absolute, anchor, anchor if byte is None else byte)
+    except (OSError, BatchwrightError):
+        return None
+
+
+class _Fingerprints:
+    """The fingerprints of the positions in one block, by the number of records before them."""
+
+    def __init__(
+        self, cutter: LineCutter, cut: Cut, parsed: Parsed, checksums: tuple[int, int], locate: Locate
+    ) -> None:
+        """`checksums` are those of what stands before the block's anchor, and before the cut."""
+        data = cut.data[: len(cut.data) - len(parsed.rest)] if parsed.rest else cut.data
+        self._cut = Cut(data, cut.byte, cutter.byte, cut.closed, cut.overlong)
+        self._encoding, self._locate = cutter.encoding, locate
+        self._records = len(parsed.items) + len(parsed.bad)
+        self._plain = self._records == parsed.lines
+        self._before, self._start = checksums
+        self._stamp: Stamp = cutter.stamp()
+        self.whole: int = cutter.checksum(cut, self._start) if cut.overlong else zlib.crc32(data, self._start)
+
+    def __call__(self, offset: int) -> dict[str, Any]:
+        """The fingerprint of the position behind so many records."""
+        cut = self._cut
+        if offset >= self._records:
+            return described(self._stamp, cut.end, self.whole, self.whole)
+        line = offset if self._plain else self._locate(self._encoding, cut, offset).found
+        length = len(cut.data) if line is None else bytes_of_lines(self._encoding, cut.data, line)
+        crc = zlib.crc32(memoryview(cut.data)[:length], self._start)
+        return described(self._stamp, cut.byte + length, crc, self._before)
+
+
+def _checksum_before(cutter: LineCutter, start: list[int], after: Position | None) -> int | None:
+    """The checksum of what stands before the anchor to read from; None if it is not known."""
+    if after is None or after.anchor is None:
+        return cutter.checksum_to(start[0])
+    return after.fingerprint["anchor_crc"] if after.fingerprint else None
 
 
 def place_record(file: LineFile, position: Position, start: Callable[[LineCutter], list[int]], locate: Locate) -> Place:

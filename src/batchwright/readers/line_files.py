@@ -12,7 +12,8 @@ from itertools import islice
 from typing import Self
 
 from batchwright.model.block import Position
-from batchwright.model.errors import GroundChangedError, SourceError
+from batchwright.model.errors import BEGIN_AGAIN, GroundChangedError, SourceError
+from batchwright.readers.file_fingerprints import Stamp, checksum, stamp_of
 from batchwright.readers.text_encodings import TextEncoding, check_encoding, find_encoding
 
 BLOCK_BYTES = 64 * 1024
@@ -112,6 +113,18 @@ class LineCutter:
         """The anchor of the first line."""
         return [self.encoding.start, 1]
 
+    def stamp(self) -> Stamp:
+        """How the file looks now."""
+        return stamp_of(self._stream.fileno())
+
+    def checksum_to(self, byte: int) -> int:
+        """The checksum of everything before this byte."""
+        return checksum(self._stream.fileno(), 0, byte)
+
+    def checksum(self, cut: Cut, before: int) -> int:
+        """The checksum up to the end of a cut whose data is not all kept."""
+        return checksum(self._stream.fileno(), cut.byte, cut.end, before)
+
     def go_to(self, anchor: list[int]) -> None:
         """Cut on from here. Raises GroundChangedError unless a line still starts there."""
         byte, line = anchor
@@ -124,7 +137,7 @@ class LineCutter:
                 f"'{self.file.path}' is not the file it was",
                 f"line {line} started at byte {byte:,}, now the file "
                 + (f"has {size:,} bytes" if byte > size else "has no start of a line there"),
-                "put the file back as it was, or begin anew with --again",
+                f"put the file back as it was, or {BEGIN_AGAIN}",
             )
         self._stream.seek(byte)
         self._byte, self._tail = byte, b""

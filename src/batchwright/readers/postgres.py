@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from batchwright.databases import postgres, postgres_errors
 from batchwright.databases.postgres import Database, quoted
 from batchwright.model.block import Block, Place, Position
+from batchwright.model.digest import item_digest
 from batchwright.model.errors import ReadError, SourceError, TargetError, WriteError
 from batchwright.readers.interruptible_blocks import InterruptibleBlocks
-from batchwright.readers.keyset import place_row, read_pages, require_key
+from batchwright.readers.keyset import key_of, pass_over, place_row, read_pages, require_key
 
 if TYPE_CHECKING:
     from batchwright.databases.postgres import Connection
@@ -77,7 +78,17 @@ class PostgresQuery:
                 page = partial(self._page, connection, self._ordered(connection))
                 yield from read_pages(page, self.key, self.page_rows, anchor, self.address)
             else:
-                yield from self._stream(connection, anchor or 0)
+                yield from self._stream(connection, after)
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """A digest of the parameters, which may be secret."""
+        given = self.parameters
+        return {"parameters": item_digest(given) if given else "none"}
+
+    def identify(self, item: dict[str, Any]) -> Any:
+        """A row's key: its other columns may change while the query is read. Without a key all of it."""
+        return key_of(self.key, item)
 
     def place(self, position: Position) -> Place:
         """The database and the row's key."""
@@ -110,13 +121,20 @@ class PostgresQuery:
             return ReadError(error.wrong, error.found, error.mend)
         return error
 
-    def _stream(self, connection: "Connection", done: int) -> Iterator[Block[dict[str, Any]]]:
+    def _stream(self, connection: "Connection", after: Position | None) -> Iterator[Block[dict[str, Any]]]:
         """Without a key: the server keeps the whole result, outside any transaction, and hands it over by pages."""
         with connection.cursor("batchwright_rows", withhold=True) as cursor:
             cursor.execute(self.sql.encode(), self.parameters or None)
             names = [column.name for column in cursor.description or ()]
-            if done:
-                cursor.scroll(done)
+
+            def fetch(_: int, passing: int) -> dict[str, Any] | None:
+                if passing:
+                    cursor.scroll(passing)
+                row = cursor.fetchone()
+                return None if row is None else dict(zip(names, row, strict=True))
+
+            pass_over(fetch, after, self.address)
+            done = after.anchor if after is not None and after.anchor else 0
             while rows := cursor.fetchmany(self.page_rows):
                 yield Block([dict(zip(names, row, strict=True)) for row in rows], done, done + len(rows))
                 done += len(rows)

@@ -10,16 +10,18 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from batchwright.databases import sqlite
 from batchwright.databases.postgres import database_of, is_postgres
 from batchwright.databases.sqlite import quoted
 from batchwright.model.block import Block, Place, Position
+from batchwright.model.digest import item_digest
 from batchwright.model.errors import DeclarationError, SourceError
 from batchwright.ports import Reader
 from batchwright.readers.interruptible_blocks import InterruptibleBlocks
-from batchwright.readers.keyset import place_row, read_pages, require_key
+from batchwright.readers.keyset import key_of, pass_over, place_row, read_pages, require_key
 
 PAGE_ROWS = 1_000
 
@@ -109,7 +111,17 @@ class Query:
             if self.key:
                 yield from read_pages(partial(self._page, connection), self.key, self.page_rows, anchor, self.address)
             else:
-                yield from self._stream(connection, anchor or 0)
+                yield from self._stream(connection, after)
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """A digest of the parameters, which may be secret."""
+        given = self.parameters if self._positional else dict(self.parameters)
+        return {"parameters": item_digest(given) if given else "none"}
+
+    def identify(self, item: dict[str, Any]) -> Any:
+        """A row's key: its other columns may change while the query is read. Without a key all of it."""
+        return key_of(self.key, item)
 
     def place(self, position: Position) -> Place:
         """The database and the row's key."""
@@ -122,15 +134,16 @@ class Query:
     def _connect(self) -> sqlite3.Connection:
         return sqlite.connect_read_only(sqlite.database_path(self.database))
 
-    def _stream(self, connection: sqlite3.Connection, done: int) -> Iterator[Block[dict[str, Any]]]:
+    def _stream(self, connection: sqlite3.Connection, after: Position | None) -> Iterator[Block[dict[str, Any]]]:
         cursor = connection.execute(self.sql, self._bound(()))
         names = [column[0] for column in cursor.description]
-        passed = 0
-        while passed < done:
-            rows = cursor.fetchmany(min(self.page_rows, done - passed))
-            if not rows:
-                return
-            passed += len(rows)
+
+        def fetch(_: int, passing: int) -> dict[str, Any] | None:
+            row = next(islice(cursor, passing, None), None)
+            return None if row is None else dict(zip(names, row, strict=True))
+
+        pass_over(fetch, after, self.address)
+        done = after.anchor if after is not None and after.anchor else 0
         while rows := cursor.fetchmany(self.page_rows):
             yield Block([dict(zip(names, row, strict=True)) for row in rows], done, done + len(rows))
             done += len(rows)

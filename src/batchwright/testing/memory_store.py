@@ -22,10 +22,10 @@ class MemoryStore:
 
     def save_checkpoint(self, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
         """Replace the checkpoint and add the failures; one that is already there stays as it is."""
-        anchor = decode(encode(checkpoint.position.anchor))
+        anchor, fingerprint = decode(encode([checkpoint.position.anchor, checkpoint.position.fingerprint]))
         self._checkpoints[key] = replace(
             checkpoint,
-            position=replace(checkpoint.position, anchor=anchor),
+            position=replace(checkpoint.position, anchor=anchor, fingerprint=fingerprint),
             state=decode(encode(dict(checkpoint.state))),
         )
         known = self._failures.setdefault(key, {})

@@ -10,10 +10,12 @@ The one rule: a reader is asked as the engine asks it: from a position on, and w
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from batchwright.abilities import Fingerprints
 from batchwright.model.block import Block, Place, Position
 from batchwright.model.codec import decode, encode
 from batchwright.ports import Checks, Measures, Reader
@@ -35,6 +37,11 @@ class ReaderSuite:
     def expected_bad(self) -> list[int]:
         """The ordinals of the records that cannot be read; ordinals count both items and bad records."""
         return []
+
+    def spoil(self, folder: Path) -> bool:
+        """Change the first record of the input that `reader` made; False if there is nothing that could be changed."""
+        del folder
+        return False
 
     def test_the_items_and_bad_records_are_those_of_the_input(self, tmp_path: Path) -> None:
         """Read from the start, without a position and from position zero."""
@@ -131,6 +138,35 @@ class ReaderSuite:
         list(reader.read(None))
         assert _state(tmp_path) == before
 
+    def test_an_unchanged_input_is_never_called_changed(self, tmp_path: Path) -> None:
+        """Through the codec, in a reader made anew, from fingerprints of blocks and from those made anew."""
+        reader = self.reader(tmp_path)
+        if not isinstance(reader, Fingerprints):
+            return
+        positions = _fingerprinted(list(reader.read(None)))
+        for position in positions:
+            for known in (position.fingerprint, reader.fingerprint(position)):
+                stored = replace(position, fingerprint=decode(encode(known)))
+                assert _changes(self.reader(tmp_path), stored) == "", position
+        assert reader.changes(positions[-1], finished=True) == ""
+
+    def test_fingerprints_go_on_from_every_position(self, tmp_path: Path) -> None:
+        """What is read on after a restart has the fingerprints of an uninterrupted reading."""
+        blocks = list(self.reader(tmp_path).read(None))
+        for position in _fingerprinted(blocks):
+            rest = list(self.reader(tmp_path).read(position))
+            last = rest[-1].fingerprint if rest else None
+            whole = blocks[-1].fingerprint
+            assert last is None or whole is None or last(len(rest[-1])) == whole(len(blocks[-1])), position
+
+    def test_a_changed_input_is_seen(self, tmp_path: Path) -> None:
+        """By readers that fingerprint what they read, from every position behind the change."""
+        reader = self.reader(tmp_path)
+        positions = _fingerprinted(list(reader.read(None)))
+        if isinstance(reader, Fingerprints) and self.spoil(tmp_path):
+            for position in positions:
+                assert _changes(self.reader(tmp_path), position), position
+
     def test_the_fraction_grows_with_the_position(self, tmp_path: Path) -> None:
         """Of readers that know it."""
         reader = self.reader(tmp_path)
@@ -184,6 +220,25 @@ def _positions(blocks: list[Block[Any]]) -> list[Position]:
         ordinal += len(block)
         positions.append(Position(ordinal, block.next_anchor))
     return positions
+
+
+def _fingerprinted(blocks: list[Block[Any]]) -> list[Position]:
+    """Positions behind some records, with the fingerprints that their blocks give."""
+    positions, ordinal = [], 0
+    for block in blocks:
+        step = max(1, len(block) // SAMPLED_OFFSETS)
+        for offset in sorted({*range(step, len(block), step), len(block)} if block.divisible else {len(block)}):
+            whole = offset == len(block)
+            found = decode(encode(block.fingerprint(offset) if block.fingerprint else None))
+            anchor = block.next_anchor if whole else block.anchor
+            positions.append(Position(ordinal + offset, anchor, 0 if whole else offset, found))
+        ordinal += len(block)
+    return positions
+
+
+def _changes(reader: Reader[Any], position: Position) -> str:
+    assert isinstance(reader, Fingerprints)
+    return reader.changes(position, finished=False)
 
 
 def _state(folder: Path) -> list[tuple[str, int, int]]:

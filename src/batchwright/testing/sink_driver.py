@@ -95,17 +95,11 @@ class SinkDriver:
         self._note(f"committed {start}-{end}")
         self.clock.advance(0.4)
 
-    def checkpoint(self, ordinal: int, outputs: int | None = None) -> Checkpoint:
-        """The checkpoint before this item, with so many outputs written; by default one for each item before it."""
+    def checkpoint(self, ordinal: int) -> Checkpoint:
+        """The checkpoint before this item."""
         failed = len(self.failures(0, ordinal))
-        written = ordinal - failed if outputs is None else outputs
         counts = Counts(
-            read=ordinal,
-            written=written,
-            filtered=ordinal - failed - written,
-            failed_process=failed,
-            outputs=written,
-            commits=ordinal,
+            read=ordinal, written=ordinal - failed, failed_process=failed, outputs=ordinal - failed, commits=ordinal
         )
         return Checkpoint(Position(ordinal, [ordinal, "anchor"], 0), counts)
 

@@ -19,8 +19,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import (
+    ADOPT,
+    BEGIN_AGAIN,
     DamagedOutputError,
-    DeclarationError,
     FencedError,
     GroundChangedError,
     ItemsFailed,
@@ -29,8 +30,7 @@ from batchwright.model.errors import (
 from batchwright.model.failure import Failure
 from batchwright.model.fault_points import reach
 from batchwright.model.guarantee import Fault, Guarantee
-from batchwright.model.publication import Publication
-from batchwright.ports import Scope, Sink, Writer
+from batchwright.ports import Scope, Sink
 from batchwright.writers.stages import TAIL_BYTES, Stage, file_digest, refuse_target
 
 Out_contra = TypeVar("Out_contra", contravariant=True)
@@ -97,15 +97,6 @@ class StagedFile(Generic[Out_contra]):
     def open(self, scope: Scope) -> Sink[Out_contra]:
         """A sink that writes to a stage beside the path."""
         return StagedSink(self.path, scope, self.encoder())
-
-    def publishing(self, publication: Publication) -> Writer[Out_contra]:
-        """The same writer: a file appears whole or not at all anyway."""
-        if publication.one_transaction or publication.publish_if is not None:
-            word = "atomic='transaction'" if publication.one_transaction else "publish_if"
-            raise DeclarationError(
-                f"step '{publication.step}': {word} is for tables", f"{self.address} is a file", "write atomic=True"
-            )
-        return self
 
 
 class StagedSink(Generic[Out_contra]):
@@ -244,13 +235,15 @@ class StagedSink(Generic[Out_contra]):
     def _accept_published(self, state: Mapping[str, Any]) -> None:
         self._stage.close()
         self._phase = PUBLISHED
+        if self._scope.adopt:
+            return
         target = self._stage.target
         size = target.stat().st_size if target.is_file() else None
         if size != state["length"]:
             raise GroundChangedError(
                 f"{self._path} was complete and is no longer as this step left it",
                 "it is gone" if size is None else f"it holds {size:,} bytes instead of {state['length']:,}",
-                "put it back, or write it again with --again",
+                f"put it back, {ADOPT}, or {BEGIN_AGAIN}",
             )
 
     def _go_on(self, checkpoint: Checkpoint, *, staged: bool) -> None:

@@ -23,6 +23,7 @@ from batchwright.model.result import JobResult
 from batchwright.ports import Observer, Scope, Sink, Writer
 from batchwright.step import Step
 from batchwright.testing.fake_clock import FakeClock
+from batchwright.writers import insert
 
 
 @dataclass(frozen=True)
@@ -172,3 +173,12 @@ def url(path: Path) -> str:
 
 def as_row(item: Any) -> dict[str, Any]:
     return {"x": item}
+
+
+def copying(read: Any, folder: Path, chunk_size: int = 1_000) -> Step[Any, Any]:
+    """A step that writes the text of each item into the table `t` of the folder's `t.db`."""
+    return Step("copy", read=read, process=as_text, write=insert(url(folder / "t.db"), "t"), chunk_size=chunk_size)
+
+
+def as_text(item: Any) -> dict[str, str]:
+    return {"item": str(item)}

@@ -1,0 +1,57 @@
+"""Optional abilities of readers, writers and sinks by which a restart checks its ground, each a protocol of its own.
+
+The one rule: an adapter that lacks one is complete without it; what it would have told is then not compared.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from batchwright.model.block import Position
+
+
+@runtime_checkable
+class Fingerprints(Protocol):
+    """A reader that sees, without reading, whether the input before a position is still what it was."""
+
+    def fingerprint(self, position: Position) -> Any:
+        """What is to be found before this position again, as the input is now; anything that the codec can store.
+
+        Asked where a block did not say it (`Block.fingerprint`): the input may be read up to there.
+        """
+        ...
+
+    def changes(self, position: Position, *, finished: bool) -> str:
+        """What is different before this position, in words, from what `position.fingerprint` says; empty: nothing.
+
+        With `finished` the position was the end of the input, and what has come behind it is a change as well; an input
+        that is gone is none. Never raises: an input that cannot be looked at is left to `check` and `read`.
+        """
+        ...
+
+
+@runtime_checkable
+class Identifies(Protocol):
+    """A reader that knows what makes an item the same one: a row's key, while other columns may change."""
+
+    def identify(self, item: Any) -> Any:
+        """What a later reading has to give at the same place; anything that the codec can store."""
+        ...
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A reader or writer with options that change what is read or written, beside its address."""
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """Each by its name, in words that stay equal from run to run. Holds no secret."""
+        ...
+
+
+@runtime_checkable
+class HasIdentity(Protocol):
+    """A sink of a database that can be told from every other one, whatever its address is."""
+
+    def identity(self) -> str:
+        """An id that copies of the database share and no other has; empty if it has none yet."""
+        ...

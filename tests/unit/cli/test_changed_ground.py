@@ -1,0 +1,93 @@
+"""What has changed since a run ended, on the command line: one line, exit code 2, the flags, and what `show` names."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+JOB = """
+from pathlib import Path
+from batchwright import Job, Step
+from batchwright.readers import csv_rows
+from batchwright.writers import insert
+
+HERE = Path(__file__).parent
+
+
+def bill(month: str) -> Job:
+    write = insert(f"sqlite:///{HERE}/bills.db", "bills")
+    return Job("bill", Step("load", read=csv_rows(HERE / "in.csv"), write=write, chunk_size=2))
+
+
+def nightly() -> Job:
+    return Job("nightly", Step("add", read=["a", "b"], process=as_row, write=insert(f"sqlite:///{HERE}/n.db", "n")))
+
+
+def as_row(text):
+    return {"text": text}
+"""
+
+BILL = ("run", "bill.py:bill", "--month", "11")
+
+
+@pytest.fixture
+def bills(shop):
+    Path("bill.py").write_text(JOB)
+    Path("in.csv").write_text("name,cents\nann,1\nbob,2\ncem,3\n")
+    return shop
+
+
+def test_a_changed_input_is_exit_code_2_in_one_line_and_accepted_by_its_flag(bills):
+    assert bills.call(*BILL, "--limit", "2").code == 5
+    Path("in.csv").write_text("name,cents\nann,9\nbob,2\ncem,3\n")
+    refused = bills.call(*BILL)
+    assert refused.code == 2
+    (line,) = [line for line in refused.err.splitlines() if line.startswith("error")]
+    for words in ("'load'", "was changed", "--accept-input", "--again"):
+        assert words in line
+    assert bills.call(*BILL, "--accept-input", "--json").document["steps"][0]["counts"]["written"] == 3
+
+
+def test_complete_work_with_a_longer_input_is_exit_code_2(bills):
+    assert bills.call(*BILL).code == 0
+    with Path("in.csv").open("a") as file:
+        file.write("dee,4\n")
+    refused = bills.call(*BILL)
+    assert refused.code == 2
+    assert "has grown" in refused.err
+    assert bills.call(*BILL, "--accept-input").code == 0
+
+
+def test_another_declaration_is_exit_code_2(bills):
+    assert bills.call(*BILL, "--limit", "2").code == 5
+    sys.modules.pop("bill", None)  # in one process a job file is loaded once
+    Path("bill.py").write_text(JOB.replace('Step("load"', 'Step("import"'))
+    refused = bills.call(*BILL)
+    assert refused.code == 2
+    assert "step 'load' is now called 'import'" in refused.err
+
+
+def test_a_new_ledger_asks_about_finished_work_of_a_job_without_parameters(bills):
+    assert bills.call("run", "bill.py:nightly").code == 0
+    other = ("run", "bill.py:nightly", "--ledger", "other.db")
+    refused = bills.call(*other)
+    assert refused.code == 2
+    assert "--adopt" in refused.err
+    assert "--again" in refused.err
+    assert bills.call(*other, "--adopt").code == 0
+    assert bills.call(*other, "--again", "--yes").code == 0
+
+
+def test_flags_that_are_not_needed_are_harmless(bills):
+    assert bills.call(*BILL, "--adopt", "--accept-input").code == 0
+    assert bills.call(*BILL, "--adopt", "--accept-input").code == 0
+
+
+def test_show_names_what_is_compared_before_an_interrupted_run_goes_on(bills):
+    bills.call(*BILL, "--limit", "2")
+    shown = bills.call("show", "1").out
+    assert "version  batchwright" in shown
+    assert "the first 2 items of csv:" in shown
+    assert "has all that was committed to it" in shown
+    bills.call(*BILL)
+    assert "compared before" not in bills.call("show", "2").out
