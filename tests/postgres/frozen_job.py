@@ -1,9 +1,9 @@
-"""A process that runs a job on a PostgreSQL ledger and may stop itself (SIGSTOP), at a fault point or in its processor.
+"""A process that runs a job on a PostgreSQL ledger and may stop itself, at a fault point or in its processor.
 
     python frozen_job.py LEDGER FOLDER KIND [POINT HIT]
 
 POINT is that of a fault, or `item`: then HIT is the item at which it stops. The job writes 60 items in chunks of 10.
-What each kind of target holds is read by `held`.
+What each kind of target holds is read by `held`. FREEZES_BY names another signal than SIGSTOP.
 """
 
 import os
@@ -24,6 +24,9 @@ from batchwright.model.errors import BatchwrightError
 from batchwright.writers import insert, text_file
 
 ITEMS, CHUNK = 60, 10
+
+FREEZES = signal.Signals[os.environ.get("FREEZES_BY", "SIGSTOP")]
+"""SIGTSTP is what Ctrl-Z sends. An orphaned process group does not hear it: the tests start one of their own."""
 
 TIMES = LeaseTimes(heartbeat_seconds=0.1, ttl_seconds=1.5, margin_seconds=0.5)
 
@@ -54,7 +57,7 @@ def stopping(process: Callable[[int], Any]) -> Callable[[int], Any]:
 
     def stops(item: int) -> Any:
         if item == stop:
-            os.kill(os.getpid(), signal.SIGSTOP)
+            os.kill(os.getpid(), FREEZES)
         return process(item)
 
     return stops
@@ -85,7 +88,7 @@ def stop_at(point: str, hit: int) -> None:
 
     def watch(event: str, _: tuple[Any, ...]) -> None:
         if event == f"batchwright.{point}" and next(hits) == hit:
-            os.kill(os.getpid(), signal.SIGSTOP)
+            os.kill(os.getpid(), FREEZES)
 
     sys.addaudithook(watch)
 

@@ -33,7 +33,7 @@ class World:
 
     def start(self, *where: str) -> subprocess.Popen[str]:
         command = [sys.executable, str(SCRIPT), self.url, str(self.folder), self.kind, *where]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0)
 
     def finish(self) -> int:
         """Run the job in another process to its end; its exit code."""
@@ -159,6 +159,19 @@ def test_a_process_that_was_frozen_for_less_than_its_lease_goes_on(fresh, tmp_pa
         process.kill()
         process.communicate(timeout=SECONDS)
     assert held(world.url, tmp_path, "function") == EVERYTHING
+
+
+def test_a_process_that_a_terminal_has_suspended_looks_at_its_lease_first(fresh, tmp_path, monkeypatch):
+    world = World(fresh, tmp_path, "postgres")
+    monkeypatch.setenv("FREEZES_BY", "SIGTSTP")
+    with world.frozen("item", 25) as zombie, closing(world.ledger()) as ledger, ledger.own(world.key):
+        before = world.recorded()
+        code, said = wake(zombie)
+        assert code == 1
+        assert "FencedError" in said
+        assert world.recorded() == before
+    assert world.finish() == 0
+    assert held(world.url, tmp_path, "postgres") == EVERYTHING
 
 
 def test_a_killed_owner_is_recovered_at_once_on_its_own_machine(fresh, tmp_path):

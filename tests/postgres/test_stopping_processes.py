@@ -114,7 +114,7 @@ def test_a_run_stops_soon(job: str, how: str, start: Start):
     seconds = ask(held, how)
     report(f"PostgreSQL, {how}, {job}", seconds)
     stopped(held, how)
-    assert seconds < 4
+    assert seconds < 8
 
 
 @pytest.mark.parametrize("how", CODES)
@@ -127,7 +127,7 @@ def test_a_wait_for_a_lock_of_somebody_else_ends_at_once_and_its_chunk_is_undone
     seconds = ask(held, how)
     report(f"PostgreSQL, {how}, row locked by somebody else", seconds)
     stopped(held, how)
-    assert seconds < 4, "lock_timeout would have ended it after ten"
+    assert seconds < 8, "lock_timeout would have ended it after ten"
     somebody.close()
     (checkpoint,) = fresh.rows(f"SELECT coalesce(max(ordinal), 0) FROM {fresh.records}.batchwright_checkpoints")
     assert fresh.rows("SELECT total FROM balance") == [(sum(range(checkpoint[0])),)]
@@ -142,7 +142,7 @@ def test_a_statement_that_writes_ends_with_the_second_signal_or_the_time_of_grac
     seconds = ask(held, how)
     report(f"PostgreSQL, {how} {' '.join(options)}, a statement that writes", seconds)
     stopped(held, how)
-    assert 0.9 * len(options) / 2 < seconds < 4
+    assert 0.9 * len(options) / 2 < seconds < 8
     assert fresh.rows("SELECT count(*) FROM t") == [(0,)]
 
 
@@ -155,5 +155,5 @@ def test_a_locked_ledger_does_not_outlast_the_time_of_grace(start: Start, fresh:
     somebody.close()
     report("PostgreSQL, SIGTERM --grace 1, ledger locked", seconds)
     assert held.process.returncode == 143, held.said()
-    assert seconds < 5
+    assert seconds < 8
     assert held.told()["status"] in ("LOST", "STOPPED", "FAILED")

@@ -45,6 +45,12 @@ class ChosenJob:
                 return Job.of(self.function, **self.parameters)
         except BatchwrightError:
             raise
+        except SystemExit as ended:
+            raise DeclarationError(
+                f"{self.target} cannot be built",
+                f"it calls sys.exit({ended.code!r})",
+                "raise an error that says what is wrong, or leave that to a step",
+            ) from ended
         except Exception as error:
             raise DeclarationError(
                 f"{self.target} cannot be built", f"{type(error).__name__}: {error}", "--debug shows where"

@@ -1,11 +1,13 @@
 """SIGINT, SIGTERM and SIGHUP while a job runs: the first asks it to stop at a clean place, the second ends it now.
 
+SIGQUIT and SIGUSR1 show where every thread is, and the job goes on.
 The end of the grace time is a second signal. The one rule: a handler takes no lock. Python runs it only between two of
 its own instructions, so a thread learns of signals too, by the descriptor that the interpreter's C code writes to: it
 ends the statement of a database that the main thread waits for.
 """
 
 import contextlib
+import faulthandler
 import os
 import select
 import signal
@@ -22,6 +24,10 @@ GRACE_SECONDS = 25.0
 """Less than the 30 seconds that Kubernetes and most supervisors leave between SIGTERM and SIGKILL."""
 
 UNWIND_SECONDS = 1.0
+
+SHOWS = (signal.SIGQUIT, signal.SIGUSR1)
+
+STANDARD_ERROR = 2
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -133,7 +139,8 @@ def signals_stop(stop: Stop, grace_seconds: float = GRACE_SECONDS) -> Iterator[S
     end_watch = _watch(signals)
     try:
         before.update((number, signal.signal(number, signals)) for number in heard)
-        yield signals
+        with _stacks_shown():
+            yield signals
     except Exception as error:
         if signals.unwinding and not isinstance(error, BatchwrightError):
             raise StoppedAtOnce(signals.exit_code or 0) from error  # raised inside a lock's own code, it leaves another
@@ -143,6 +150,19 @@ def signals_stop(stop: Stop, grace_seconds: float = GRACE_SECONDS) -> Iterator[S
         end_watch()  # before the handlers go: it may be about to send a signal
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _stacks_shown() -> Iterator[None]:
+    """While the context lasts, `SHOWS` write the stacks of all threads to standard error; those in other use don't."""
+    shown = [number for number in SHOWS if signal.getsignal(number) is signal.SIG_DFL]
+    for number in shown:
+        faulthandler.register(number, file=STANDARD_ERROR, all_threads=True)
+    try:
+        yield
+    finally:
+        for number in shown:
+            faulthandler.unregister(number)
 
 
 def _watch(signals: Signals) -> Callable[[], None]:

@@ -6,12 +6,13 @@ The one rule: every wait has an end, and no password leaves this module: address
 import contextlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from urllib.parse import parse_qsl, quote, unquote
 
 from batchwright.databases.postgres_errors import explained
+from batchwright.model.checkpoint import InstanceKey
 from batchwright.model.errors import ConfigurationError, WriteError
 from batchwright.model.fault_points import reach
 
@@ -70,6 +71,19 @@ class Database:
     def __str__(self) -> str:
         """The address without anything secret."""
         return self.shown
+
+
+@runtime_checkable
+class Vouches(Protocol):
+    """A ledger that can show, inside a transaction of somebody else, that an instance is still ours."""
+
+    def voucher(self, place: Database, key: InstanceKey) -> "Callable[[Connection], None] | None":
+        """What to call with a connection, inside the transaction that is to commit only for the owner.
+
+        It holds the ownership to the end of that transaction, or raises FencedError. None: `place` is not the
+        database and schema that the ledger is in, or nothing is owned.
+        """
+        ...
 
 
 def is_postgres(url: object) -> bool:

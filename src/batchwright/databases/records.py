@@ -120,7 +120,8 @@ def storable(text: str) -> str:
 def fenced(key: StepKey) -> FencedError:
     """The error of whoever finds a checkpoint moved by somebody else."""
     return FencedError(
-        f"step '{key.step}' of job '{key.job}': somebody else has moved its checkpoint in the target",
-        "another run of the same work uses another ledger",
-        "let one of them end, then run it again",
+        f"step '{key.step}' of job '{key.job}': its checkpoint in the target is not where this run left it",
+        "another run of the same work uses another ledger, or the target has lost commits of this one: it was restored "
+        "from a backup, or a standby took over",
+        "let the other run end, or see that the target is whole; then run it again",
     )

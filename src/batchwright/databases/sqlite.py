@@ -28,6 +28,8 @@ _SLICE_SECONDS = 0.1
 
 _ROLLBACK_JOURNALS = ("delete", "truncate", "persist")
 
+_MAGIC = b"SQLite format 3\0"
+
 _TRANSIENT = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
 
 _REFUSED = ("SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_TOOBIG", "SQLITE_RANGE")
@@ -102,6 +104,8 @@ def connect(path: Path, patience: Patience | None = None) -> Connection:
     Raises TargetError if the file cannot be opened for writing or is no database.
     """
     created, existed = check_place(path), path.exists()
+    if not created:
+        _require_database(path)
     connection: Connection | None = None
     try:
         connection = _connected(str(path), patience)
@@ -229,6 +233,19 @@ def check_place(path: Path) -> bool:
             f"database {path} cannot be created", f"there is no folder {path.parent}", "create it, or change the path"
         )
     return not path.exists() or path.stat().st_size == 0
+
+
+def _require_database(path: Path) -> None:
+    """Raise TargetError for a file of something else: SQLite takes a short one for empty, and overwrites it."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(_MAGIC))
+    except OSError:
+        return  # what cannot be read is explained by whoever opens it
+    if begins != _MAGIC:
+        raise TargetError(
+            f"{path} is not a sound SQLite database", f"it begins with {begins!r}", "restore it or name another"
+        )
 
 
 def _connected(database: str, patience: Patience | None, *, uri: bool = False) -> Connection:

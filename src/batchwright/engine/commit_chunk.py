@@ -86,7 +86,12 @@ def commit_chunk(target: OpenTarget, processed: Processed) -> BaseException | No
             # User functions may have taken long, and so may the writing: whoever was held up begins and ends nothing.
             target.owned()
             written, outputs = _write(target, processed)
-            return _commit(target, written, outputs)
+            ended_by = _commit(target, written, outputs)
+            if ended_by is not None or len(written.chunk) == len(processed.chunk):
+                return ended_by
+            # The writer has taken its time: the rest is a chunk of its own, unless a stop is requested.
+            processed, tries = processed.part(len(written.chunk), len(processed.chunk)), 0
+            target.attempts.pause(0)
         except FailureLimitError:
             target.roll_back()
             raise
@@ -191,9 +196,18 @@ def _call_function(target: OpenTarget, processed: Processed, outputs: Sequence[A
                     return processed.without(aside).before(owner, tried.error)
                 aside[owner] = SetAside(tried.error, Phase.WRITE, tried.attempts)
             start = len(outputs) if refused.attempted is None else start + refused.attempted
+            if not refused.errors and _may_end(processed, owners, start):
+                return processed.without(aside).part(0, owners[start])
             while start < len(outputs) and owners[start] in aside:
                 start += 1
     return processed.without(aside) if aside else processed
+
+
+def _may_end(processed: Processed, owners: Sequence[int], start: int) -> bool:
+    """Whether what was handed over can be committed without what comes from this output on."""
+    if not 0 < start < len(owners) or owners[start - 1] == owners[start]:
+        return False
+    return processed.chunk.cut_at(owners[start]) == owners[start]
 
 
 def _check_answer(target: OpenTarget, refused: ItemsFailed, given: int) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 
 from batchwright.engine.attempt import Attempts
 from batchwright.engine.call_processor import refuse_iterators
-from batchwright.engine.process_chunk import CHUNK_SECONDS, Processed, cut_before, split_unreadable
+from batchwright.engine.process_chunk import Processed, cut_before, split_unreadable
 from batchwright.engine.read_chunks import Chunk
 from batchwright.engine.stop import POLL_SECONDS, Stop
 from batchwright.model.errors import StopRequestedError, WriteError
+from batchwright.model.pace import CHUNK_SECONDS
 from batchwright.model.work import Outcome, SetAside, Work
 from batchwright.ports import Clock
 from batchwright.ports.runners import Workers

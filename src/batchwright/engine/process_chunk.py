@@ -17,13 +17,9 @@ from batchwright.model.drop import DROP
 from batchwright.model.errors import StopRequestedError
 from batchwright.model.failure import Phase
 from batchwright.model.fault_points import reach
+from batchwright.model.pace import CHUNK_SECONDS, next_pass
 from batchwright.model.work import Attempted, SetAside
 from batchwright.ports import Clock
-
-CHUNK_SECONDS = 5.0
-"""A chunk that takes longer to process is committed as far as it is."""
-
-PASS_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +117,8 @@ class Pace:
     def ends_chunk(self, chunk_began: float, pass_began: float, *, whole: bool) -> bool:
         """Whether a chunk ends here; after a whole pass the next one is made longer or shorter."""
         now = self.clock.monotonic()
-        if not whole:
-            pass
-        elif now - pass_began < PASS_SECONDS / 4:
-            self.items *= 4
-        elif now - pass_began > PASS_SECONDS:
-            self.items = max(1, self.items // 2)
+        if whole:
+            self.items = next_pass(self.items, now - pass_began)
         return now - chunk_began >= self.chunk_seconds or self.stop.requested is not None
 
 

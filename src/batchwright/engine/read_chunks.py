@@ -5,16 +5,17 @@ The one rule: where a chunk ends is arithmetic over what the blocks said, never 
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batchwright.abilities import Identifies
+from batchwright.engine.stop import Stop
 from batchwright.model.block import Anchor, BadRecord, Block, Position
 from batchwright.model.digest import item_digest
-from batchwright.model.errors import BEGIN_AGAIN, GroundChangedError, not_repeatable
+from batchwright.model.errors import BEGIN_AGAIN, GroundChangedError, StopRequestedError, not_repeatable
 from batchwright.model.fault_points import reach
-from batchwright.ports import Reader
+from batchwright.model.pace import CHUNK_SECONDS
+from batchwright.ports import Clock, Reader
 
 Fingerprint = Callable[[int], Any] | None
 
@@ -105,33 +106,33 @@ class Chunk:
 
 
 def read_chunks(
-    reader: Reader[Any],
-    after: Position | None,
-    chunk_size: int,
-    interrupting: Callable[[object], AbstractContextManager[object]] = nullcontext,
+    reader: Reader[Any], after: Position | None, chunk_size: int, clock: Clock, stop: Stop
 ) -> Iterator[Chunk]:
-    """Chunks of `chunk_size` records from a position on; the last one may be shorter.
+    """Chunks of `chunk_size` records from a position on; the last one is shorter, and so is one that is read slowly.
 
-    Records that were read before the reader raised an error come as a chunk first, then the error. While it reads, the
-    reader's iterator is in the context that `interrupting` gives. Raises GroundChangedError if the input ends before
-    the position, or gives another record before it than it did when the position was reached.
+    Records that were read before the reader raised an error come as a chunk first, then the error; so it is with those
+    read before a stop, and StopRequestedError. A stop interrupts the reader. Raises GroundChangedError if the input
+    ends before the position, or gives another record before it than it did when the position was reached.
     """
     ordinal, skip = (after.ordinal, after.offset) if after else (0, 0)
-    chunk = Chunk(ordinal)
+    chunk, began = Chunk(ordinal), clock.monotonic()
     try:
-        for block in _read(reader, after, interrupting):
+        for block in _read(reader, after, stop):
             reach("K4")
             taken = min(skip, len(block))
             if taken and after is not None:
                 _require_same(reader, after, block, (after.ordinal - skip, taken))
             skip -= taken
             while taken < len(block):
-                stop = min(len(block), taken + chunk_size - len(chunk)) if block.divisible else len(block)
-                _append(chunk, block, taken, stop)
-                taken = stop
+                until = min(len(block), taken + chunk_size - len(chunk)) if block.divisible else len(block)
+                _append(chunk, block, taken, until)
+                taken = until
                 if len(chunk) >= chunk_size:
                     yield witnessed(chunk, reader)
-                    chunk = Chunk(chunk.end.ordinal)
+                    chunk, began = Chunk(chunk.end.ordinal), clock.monotonic()
+            if len(chunk) and clock.monotonic() - began >= CHUNK_SECONDS:
+                yield witnessed(chunk, reader)
+                chunk, began = Chunk(chunk.end.ordinal), clock.monotonic()
     except Exception:
         if len(chunk):
             yield witnessed(chunk, reader)
@@ -185,12 +186,13 @@ class Limited:
                 return
 
 
-def _read(
-    reader: Reader[Any], after: Position | None, interrupting: Callable[[object], AbstractContextManager[object]]
-) -> Iterator[Block[Any]]:
+def _read(reader: Reader[Any], after: Position | None, stop: Stop) -> Iterator[Block[Any]]:
     blocks = reader.read(after)
-    with interrupting(blocks):
-        yield from blocks
+    with stop.interrupting(blocks):
+        for block in blocks:
+            yield block
+            if stop.requested is not None:
+                raise StopRequestedError
 
 
 def _append(chunk: Chunk, block: Block[Any], start: int, stop: int) -> None:

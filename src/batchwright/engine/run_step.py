@@ -316,7 +316,7 @@ def _chunks(running: _Running, target: OpenTarget, after: Position | None) -> Ge
     reach("K3")
     while True:
         try:
-            for chunk in read_chunks(running.bound.reader, after, step.chunk_size, stop.interrupting):
+            for chunk in read_chunks(running.bound.reader, after, step.chunk_size, running.context.clock, stop):
                 after, tries = chunk.end, 0
                 yield chunk
             return

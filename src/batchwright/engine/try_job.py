@@ -140,7 +140,7 @@ def _try_chunks(trying: _Trying, trial: StepTrial, processor: Processor) -> Step
 
 
 def _chunks(trying: _Trying) -> Generator[Chunk, None, None]:
-    yield from read_chunks(trying.bound.reader, None, trying.bound.step.chunk_size)
+    yield from read_chunks(trying.bound.reader, None, trying.bound.step.chunk_size, trying.clock, trying.stop)
 
 
 def _try_chunk(trying: _Trying, trial: StepTrial, processor: Processor, pace: Pace, chunk: Chunk) -> StepTrial:

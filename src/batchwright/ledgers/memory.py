@@ -15,7 +15,7 @@ from typing import Any
 
 from batchwright.ledgers.failure_groups import Cause, group_failures
 from batchwright.ledgers.locks import LockOwnership
-from batchwright.ledgers.transitions import closed_as, not_owned, owner_gone, refused, stop_request, this_host
+from batchwright.ledgers.transitions import closed_as, not_owned, owner_gone, refused, seen, stop_request, this_host
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
 from batchwright.model.codec import decode, encode
@@ -331,7 +331,7 @@ class MemoryLedger:
         return len(known) - len(kept)
 
     def _judged(self, run: JobExecution) -> JobExecution:
-        return replace(run, status=Status.LOST) if run.status.live and run.key not in self._owned else run
+        return replace(run, status=Status.LOST) if run.status.live and run.key not in self._owned else seen(run)
 
     def _judged_status(self, step: StepExecution) -> Status:
         run = self._judged(self._runs[step.run])

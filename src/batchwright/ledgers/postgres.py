@@ -6,10 +6,11 @@ The one rule: whatever is written for an instance shows, in the same transaction
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from batchwright.databases import postgres_records as records
-from batchwright.databases.postgres import database_of, transaction
+from batchwright.databases.postgres import Database, database_of, transaction
 from batchwright.databases.postgres_waits import LockWaits
 from batchwright.ledgers import postgres_executions as executions
 from batchwright.ledgers.postgres_history import PostgresHistory
@@ -70,6 +71,16 @@ class PostgresLedger:
         Raises AlreadyRunningError, naming the process that owns it, where and since when.
         """
         return self._own(key)
+
+    def voucher(self, place: Database, key: InstanceKey) -> Callable[["Connection"], None] | None:
+        """What a transaction on a target in the ledger's own database and schema calls, to commit only for the owner.
+
+        With it a successor that has claimed the lease need not have reached a target to keep a zombie out of it.
+        """
+        lease, ours = self._leases.get(key), self._session.database
+        if lease is None or (place, place.schema) != (ours, ours.schema):
+            return None
+        return partial(lease.vouch, schema=ours.schema)
 
     def last_run(self, key: InstanceKey) -> JobExecution | None:
         """The newest execution of kind `run` of this instance."""

@@ -16,7 +16,7 @@ from batchwright.ledgers import execution_rows as rows
 from batchwright.ledgers.failure_groups import Cause, group_failures
 from batchwright.ledgers.postgres_session import COMPONENT, Session, migrations, once_more, opening, run
 from batchwright.ledgers.this_process import is_dead
-from batchwright.ledgers.transitions import LIVE
+from batchwright.ledgers.transitions import LIVE, seen
 from batchwright.model.block import Place
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
 from batchwright.model.errors import LedgerError
@@ -221,7 +221,7 @@ def ledger_exists(url: str) -> bool:
 def _judged_run(row: Sequence[Any]) -> JobExecution:
     *columns, owned, process = row
     run = rows.run_of(columns)
-    return replace(run, status=Status.LOST) if run.status.live and _is_lost(process, owned=owned) else run
+    return replace(run, status=Status.LOST) if run.status.live and _is_lost(process, owned=owned) else seen(run)
 
 
 def _judged_step(row: Sequence[Any]) -> StepExecution:

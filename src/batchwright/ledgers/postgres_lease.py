@@ -65,6 +65,11 @@ BEAT = (
 # FOR SHARE, since a claim has to wait for it. It would not wait for FOR KEY SHARE, nor for a look without a lock.
 CHECK = f"SELECT 1 FROM {{schema}}.batchwright_leases WHERE {_KEYED} AND epoch = %s FOR SHARE"  # noqa: S608 - as above
 
+MAY_CHECK = (
+    "SELECT has_table_privilege('{schema}.batchwright_leases', 'SELECT') "
+    "AND has_any_column_privilege('{schema}.batchwright_leases', 'UPDATE')"
+)
+
 # After a commit in doubt: this waits for the transaction that is in doubt, which holds the row FOR SHARE.
 CHECK_AGAIN = (
     "UPDATE {schema}.batchwright_leases SET backend_pid = pg_backend_pid(), backend_start = "  # noqa: S608 - as above
@@ -156,6 +161,11 @@ class Lease:
         if found.rowcount != 1:
             self.fenced = True
             raise self.lost()
+
+    def vouch(self, connection: "Connection", schema: str) -> None:
+        """As `require`, in a transaction on a target; without the privilege to lock the lease it does nothing."""
+        if run(connection, schema, MAY_CHECK).fetchone()[0]:
+            self.require(connection, schema, 0)
 
     def lost(self) -> FencedError:
         """The error of an owner whose lease somebody else has."""

@@ -19,6 +19,7 @@ from batchwright.ledgers import execution_rows as executions
 from batchwright.ledgers import sqlite_rows as rows
 from batchwright.ledgers.failure_groups import Cause, group_failures
 from batchwright.ledgers.locks import is_held
+from batchwright.ledgers.transitions import seen
 from batchwright.model.block import Place
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
 from batchwright.model.errors import LedgerError, TargetError
@@ -179,7 +180,7 @@ class SqliteHistory:
 
     def _judged(self, run: JobExecution) -> JobExecution:
         if not run.status.live or is_held(rows.lock_folder(self._path), run.key):
-            return run
+            return seen(run)
         # The owner may have closed it and gone between our two looks: then its last word counts.
         with self._reading() as connection:
             row = connection.execute(ONE_RUN, (run.id,)).fetchone()

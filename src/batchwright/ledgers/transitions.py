@@ -4,9 +4,11 @@ The one rule: a change that touches no row is explained, never passed over.
 """
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from batchwright.model.errors import BatchwrightError, FencedError, LedgerError
+from batchwright.model.execution import JobExecution
 from batchwright.model.status import Status
 
 LIVE = tuple(status for status in Status if status.live)
@@ -67,3 +69,9 @@ def stop_request(who: str) -> str:
 def this_host() -> str:
     """The name under which this machine stands in the ledger."""
     return os.uname().nodename
+
+
+def seen(run: JobExecution) -> JobExecution:
+    """The execution as readers see it: one at work that was asked to stop is STOPPING, which nobody has to write."""
+    asked = run.stop_requested and run.status in (Status.STARTING, Status.RUNNING)
+    return replace(run, status=Status.STOPPING) if asked else run

@@ -3,6 +3,7 @@
 The one rule: a source that fails in mid-block first hands over what it gave before.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 from batchwright.model.block import Block, Place, Position
 from batchwright.model.digest import item_digest
 from batchwright.model.errors import BEGIN_AGAIN, GroundChangedError, SourceError, not_repeatable
+from batchwright.model.pace import PASS_SECONDS, next_pass
 from batchwright.model.processor import function_address
 from batchwright.ports import Reader
 
@@ -98,6 +100,7 @@ class IterableReader:
     source: Iterable[Any] | Callable[[], Iterable[Any]] = field(repr=False)
     block_items: int
     last_iterator: deque[Iterator[Any]] = field(init=False, repr=False, default_factory=lambda: deque(maxlen=1))
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
 
     @property
     def seeks(self) -> bool:
@@ -107,12 +110,13 @@ class IterableReader:
     def read(self, after: Position | None) -> Iterator[Block[Any]]:
         """Blocks of items. What the source raises is raised as it is, behind a block of the items before it.
 
-        Raises SourceError if the source gives an iterator that was read before, and GroundChangedError if it ends
-        before the position.
+        A block ends early when its items come slowly; while a slow source is passed over, empty ones show that it is
+        at work. Raises SourceError if the source gives an iterator that was read before, and GroundChangedError if it
+        ends before the position.
         """
         iterator, start = self._open(), _anchor(after)
         try:
-            _pass_over(iterator, start, self.address, after.witness if after else None)
+            yield from self._pass_over(iterator, start, after.witness if after else None)
             yield from self._blocks(iterator, start)
         finally:
             # Only generators, which are ours alone: a user's file or cursor stays open.
@@ -137,21 +141,52 @@ class IterableReader:
         self.last_iterator.append(iterator)
         return iterator
 
+    def _pass_over(self, iterator: Iterator[Any], count: int, witness: tuple[int, str] | None) -> Iterator[Block[Any]]:
+        """Take what was read before, and compare the witness if it is among it; in the last block the engine does."""
+        ordinal, known = witness or (-1, "")
+        done, size, shown = 0, 1, self.clock()
+        while done < count:
+            wanted, began = min(size, count - done), self.clock()
+            items = list(islice(iterator, wanted))
+            if known and 0 <= ordinal - done < len(items) and item_digest(items[ordinal - done]) not in ("", known):
+                raise not_repeatable(self.address, ordinal)
+            done += len(items)
+            if len(items) < wanted:
+                raise _shorter(self.address, done, count)
+            now = self.clock()
+            size = min(next_pass(size, now - began), self.block_items)
+            if now - shown >= PASS_SECONDS:
+                yield Block((), done, done)
+                shown = now
+
     def _blocks(self, iterator: Iterator[Any], start: int) -> Iterator[Block[Any]]:
-        error: Exception | None = None
-        while error is None:
-            items: list[Any] = []
-            try:
-                # extend() keeps what it got when the iterator raises.
-                items.extend(islice(iterator, self.block_items))
-            except Exception as raised:  # noqa: BLE001 - raised again below, behind the items
-                error = raised
+        size, ended = 1, None
+        while ended is None:
+            items, size, ended = self._block(iterator, size)
             if items:
                 yield Block(items, start, start + len(items))
                 start += len(items)
-            if error is None and len(items) < self.block_items:
-                return
-        raise error
+        if not isinstance(ended, StopIteration):
+            raise ended
+
+    def _block(self, iterator: Iterator[Any], size: int) -> tuple[list[Any], int, Exception | None]:
+        """Items, taken `size` at a time between two looks at the clock; the next size; and what ended the source."""
+        items: list[Any] = []
+        began = looked = self.clock()
+        while len(items) < self.block_items and looked - began < PASS_SECONDS:
+            before, wanted = len(items), min(size, self.block_items - len(items))
+            try:
+                # extend() keeps what it got when the iterator raises.
+                items.extend(islice(iterator, wanted))
+            except Exception as raised:  # noqa: BLE001 - raised again, behind the items
+                return items, size, raised
+            if len(items) - before < wanted:
+                return items, size, StopIteration()
+            now = self.clock()
+            if wanted == size:
+                size = min(next_pass(size, now - looked), self.block_items)
+            looked = now
+        return items, size, None
 
 
 _MEND = "give a list, or a function that returns a new iterator each time, as a generator function does"
@@ -178,18 +213,6 @@ def _slice(source: Sequence[Any], start: int, stop: int) -> Sequence[Any]:
 
 def _place(address: str, position: Position) -> Place:
     return Place(address, detail=f"item {_anchor(position) + position.offset + 1}")
-
-
-def _pass_over(iterator: Iterator[Any], count: int, address: str, witness: tuple[int, str] | None) -> None:
-    """Take what was read before, and compare the witness if it is among it; in the last block the engine does."""
-    ordinal, known = witness if witness is not None and witness[0] < count else (count, "")
-    found = sum(1 for _ in islice(iterator, ordinal))
-    for item in islice(iterator, count - found):
-        if found == ordinal and known and item_digest(item) not in ("", known):
-            raise not_repeatable(address, ordinal)
-        found += 1
-    if found < count:
-        raise _shorter(address, found, count)
 
 
 def _shorter(address: str, found: int, wanted: int) -> GroundChangedError:

@@ -158,7 +158,7 @@ class LedgerRunsSuite(LedgerUnderTest):
         assert (status_of(ledger, run), last_run(ledger).error) == (Status.FAILED, "first word")
 
     def test_anybody_may_ask_a_live_run_to_stop_and_the_first_request_stays(self) -> None:
-        """It changes nothing else, needs no ownership, and is not there for the next run."""
+        """It changes nothing else, needs no ownership, and is not there for the next run. Readers see it STOPPING."""
         ledger = self.ledger()
         with ledger.own(KEY):
             run = start_run(ledger)
@@ -168,7 +168,8 @@ class LedgerRunsSuite(LedgerUnderTest):
             asked = self.history(ledger).run(run.id)
             assert asked is not None
             assert asked.stop_requested.startswith("Zoë on one at ")
-            assert replace(asked, stop_requested="") == replace(run, status=Status.RUNNING)
+            assert replace(asked, stop_requested="") == replace(run, status=Status.STOPPING)
+            assert status_of(ledger, run) is Status.RUNNING
             ledger.move_run(run.id, Status.STOPPED)
             assert start_run(ledger).stop_requested == ""
 

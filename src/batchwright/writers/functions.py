@@ -12,6 +12,7 @@ from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import DeclarationError, ItemsFailed
 from batchwright.model.failure import Failure
 from batchwright.model.guarantee import Fault, Guarantee
+from batchwright.model.pace import CHUNK_SECONDS, next_pass
 from batchwright.model.processor import ProcessorKind, function_address, processor_kind
 from batchwright.ports import Scope, Sink, Writer
 
@@ -113,18 +114,43 @@ class FunctionSink(Generic[Out_contra]):
 
 
 class EachSink(FunctionSink[Out_contra]):
-    """Calls a function output by output, and stops at the first call that raises."""
+    """Calls a function output by output, and stops at the first call that raises, or when the calls take long."""
+
+    def __init__(self, scope: Scope, function: Callable[[Any], object]) -> None:
+        """Call nothing yet."""
+        super().__init__(scope, function)
+        self._clock, self._call = scope.clock, function
+        self._pass, self._interrupted = 1, False
 
     def write(self, outputs: Sequence[Out_contra]) -> None:
         """Call the function with one output after another.
 
-        Raises ItemsFailed for the first whose call raises. It says how many outputs were attempted, so that the caller
-        can go on behind it without calling anything twice.
+        Raises ItemsFailed for the first whose call raises, and without any error where its time is up or a stop is
+        requested. It says how many outputs were attempted, so that the caller can go on behind it without calling
+        anything twice.
         """
-        function: Callable[[Any], object] = self._function
-        for index, output in enumerate(outputs):
+        began = looked = self._clock.monotonic()
+        done = 0
+        while done < len(outputs):
+            wanted = min(self._pass, len(outputs) - done)
+            self._call_each(outputs, done, done + wanted)
+            done += wanted
+            now = self._clock.monotonic()
+            if wanted == self._pass:
+                self._pass = next_pass(self._pass, now - looked)
+            looked = now
+            if done < len(outputs) and (self._interrupted or now - began >= CHUNK_SECONDS):
+                raise ItemsFailed({}, attempted=done)
+
+    def interrupt(self, *, now: bool) -> None:  # noqa: ARG002 - the port gives it; a call cannot be ended
+        """Call the function no more than for about half a second."""
+        self._interrupted = True
+
+    def _call_each(self, outputs: Sequence[Out_contra], start: int, stop: int) -> None:
+        function = self._call
+        for index in range(start, stop):
             try:
-                function(output)
+                function(outputs[index])
             except KeyboardInterrupt:
                 raise
             except BaseException as error:

@@ -5,16 +5,16 @@ is asked only once no transaction is under way that could still move it.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from batchwright.databases import postgres, postgres_errors
 from batchwright.databases import postgres_records as records
-from batchwright.databases.postgres import Database
+from batchwright.databases.postgres import Database, Vouches
 from batchwright.databases.postgres_waits import LockWaits
-from batchwright.model.checkpoint import Checkpoint
+from batchwright.model.checkpoint import Checkpoint, InstanceKey
 from batchwright.model.errors import ConfigurationError, FencedError, ItemsFailed
 from batchwright.model.failure import Failure
 from batchwright.model.fault_points import reach
@@ -88,6 +88,7 @@ class PostgresSink:
         self._writer = writer
         self._key = scope.key
         self._claims = scope.claims
+        self._vouch = _voucher(writer.database, scope) if scope.claims else None
         self._epoch: int | None = None
         self._database = writer.database
         self._schema = writer.database.schema
@@ -263,6 +264,8 @@ class PostgresSink:
             records.check_fence(connection, self._schema, self._key, self._epoch)
 
     def _require_fence(self, connection: "Connection") -> None:
+        if self._vouch is not None:
+            self._vouch(connection)
         if self._epoch is not None:
             records.check_fence(connection, self._schema, self._key, self._epoch)
 
@@ -305,6 +308,13 @@ class PostgresSink:
         if refused:
             good = [index for index in good if index not in refused]
         return dict(refused) | write_each_key_once(write, keys, good, self._writer.duplicates)
+
+
+def _voucher(database: Database, scope: Scope) -> Callable[[Any], None] | None:
+    """The ledger's word that the work is still ours, where it is in the same database."""
+    if not isinstance(scope.store, Vouches):
+        return None
+    return scope.store.voucher(database, InstanceKey(scope.key.job, scope.key.parameters_hash))
 
 
 def _execute_all(connection: "Connection", sql: str, rows: Sequence[Row]) -> dict[int, BaseException]:

@@ -294,3 +294,19 @@ def test_a_dry_run_leaves_no_trace_and_exits_as_the_run_would(shop):
     found = shop.call(*SALES, "--mood", "STRICT", "--dry-run", "--json")
     assert (found.code, found.document["would_fail"], found.document["steps"][0]["counts"]["read"]) == (1, True, 7)
     assert sorted(path.name for path in shop.folder.iterdir()) == before
+
+
+def test_a_job_that_exits_while_it_is_built_is_wrong_use(shop):
+    (shop.folder / "leaving.py").write_text("import sys\ndef job(n: int = 7):\n    sys.exit(n)\n")
+    ended = shop.call("run", "leaving.py:job")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: leaving.py:job cannot be built; it calls sys.exit(7); ")
+
+
+@pytest.mark.parametrize("content", ["x", "not a ledger\n", "x" * 5_000])
+def test_a_file_of_something_else_is_no_ledger_and_is_left_as_it_is(shop, content):
+    (shop.folder / "notes.txt").write_text(content)
+    ended = shop.call("run", "jobs.py:again", "--ledger", "notes.txt")
+    assert ended.code == 2, ended.err
+    assert "notes.txt is not a sound SQLite database" in ended.err
+    assert (shop.folder / "notes.txt").read_text() == content

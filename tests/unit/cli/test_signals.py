@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from batchwright.cli.signals import STOPS, Signals, StoppedAtOnce, signals_stop
+from batchwright.cli.signals import SHOWS, STOPS, Signals, StoppedAtOnce, signals_stop
 from batchwright.engine.stop import Stop
 from batchwright.model.errors import DeclarationError
 
@@ -102,3 +102,25 @@ def test_the_handlers_from_before_are_back_at_the_end():
     with signals_stop(Stop()):
         assert signal.getsignal(signal.SIGTERM) != before[1]
     assert [signal.getsignal(number) for number in STOPS] == before
+
+
+@pytest.mark.parametrize("number", SHOWS)
+def test_a_signal_shows_where_every_thread_is_and_the_job_goes_on(number: signal.Signals, capfd):
+    stop = Stop()
+    meanwhile(lambda signals: send(number), stop)
+    shown = capfd.readouterr().err
+    assert stop.requested is None
+    assert "Current thread" in shown
+    assert "test_signals.py" in shown
+    assert "in watch" in shown, "the thread that watches for signals is one of them"
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_a_signal_that_the_program_uses_itself_is_left_to_it():
+    came = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: came.append(number))
+    try:
+        meanwhile(lambda signals: send(signal.SIGUSR1))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert came == [signal.SIGUSR1]

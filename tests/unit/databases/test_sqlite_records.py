@@ -73,7 +73,7 @@ def test_a_checkpoint_is_moved_by_whoever_knows_where_it_stands(connection):
 )
 def test_whoever_is_mistaken_about_it_is_fenced_off(connection, believed):
     sqlite_records.put_checkpoint(connection, KEY, CHECKPOINT)
-    with pytest.raises(FencedError, match="step 'step' of job 'job': somebody else has moved its checkpoint"):
+    with pytest.raises(FencedError, match="step 'step' of job 'job': its checkpoint in the target is not where"):
         sqlite_records.move_checkpoint(connection, KEY, believed, replace(CHECKPOINT, position=Position(50)))
     assert sqlite_records.get_checkpoint(connection, KEY) == CHECKPOINT
 

@@ -9,8 +9,9 @@ from tests.unit.engine.runs import Blocks, Ran, bad, run_here
 
 from batchwright import Retry, Skip, Status, Step
 from batchwright.engine import process_chunk
-from batchwright.engine.process_chunk import CHUNK_SECONDS, PASS_SECONDS, Pace
+from batchwright.engine.process_chunk import Pace
 from batchwright.engine.stop import Stop
+from batchwright.model.pace import CHUNK_SECONDS, PASS_SECONDS
 from batchwright.testing.fake_clock import FakeClock
 
 FIRST_PASS = Pace(FakeClock(), Stop()).items

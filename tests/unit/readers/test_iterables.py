@@ -1,5 +1,6 @@
 import gc
 from collections import deque
+from collections.abc import Callable, Iterator
 from enum import Enum
 
 import pytest
@@ -8,7 +9,7 @@ from tests.unit.readers.reading import records
 from batchwright.model.block import Place, Position
 from batchwright.model.errors import GroundChangedError, SourceError
 from batchwright.ports import Measures, Reader
-from batchwright.readers.iterables import is_one_shot, iterable_reader
+from batchwright.readers.iterables import IterableReader, is_one_shot, iterable_reader
 
 
 class Colour(Enum):
@@ -160,3 +161,42 @@ def test_an_item_is_placed_by_its_number():
         reader = iterable_reader(source, 2)
         assert reader.place(Position(2, 1, 1)) == Place(reader.address, detail="item 3")
         assert str(reader.place(Position(0))) == f"{reader.address} item 1"
+
+
+class TickingClock:
+    """Goes on with every item of a slow source."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def slowly(self, items: int, seconds: float) -> Callable[[], Iterator[int]]:
+        def source() -> Iterator[int]:
+            for item in range(items):
+                self.now += seconds
+                yield item
+
+        return source
+
+
+def test_a_slow_source_gives_short_blocks_and_a_fast_one_whole_ones():
+    clock = TickingClock()
+    slow = IterableReader("slow", clock.slowly(100, 0.2), 1_000, clock=clock)
+    fast = IterableReader("fast", clock.slowly(100, 0.0), 30, clock=clock)
+    blocks = list(slow.read(None))
+    assert [item for block in blocks for item in block.items] == list(range(100))
+    assert max(map(len, blocks)) <= 5
+    assert [len(block) for block in fast.read(None)] == [30, 30, 30, 10]
+
+
+def test_a_slow_source_that_is_passed_over_shows_that_it_is_at_work():
+    clock = TickingClock()
+    reader = IterableReader("slow", clock.slowly(100, 0.2), 1_000, clock=clock)
+    blocks = list(reader.read(Position(95, 90, 5)))
+    assert [item for block in blocks for item in block.items] == list(range(90, 100))
+    empty = [block for block in blocks if not len(block)]
+    assert len(empty) > 10
+    with pytest.raises(GroundChangedError):
+        list(reader.read(Position(101, 101)))

@@ -37,7 +37,7 @@ def test_who_lost_a_step_commits_nothing_even_before_its_successor_has_committed
         commit(zombie, 1)
         with opened(path) as successor:
             assert successor.recall().position.ordinal == 1
-            with pytest.raises(FencedError, match="somebody else"):
+            with pytest.raises(FencedError, match="not where this run left it"):
                 commit(zombie, 2)
             zombie.rollback()
             commit(successor, 2)
