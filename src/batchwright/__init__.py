@@ -1,5 +1,6 @@
 """Batch processing: kill it anywhere, run it again, every good row is in exactly once."""
 
+from batchwright.flow.distinct import distinct
 from batchwright.job import Job
 from batchwright.launch import ReplayResult, Stop, replay, run
 from batchwright.model.drop import DROP, Drop, NonIdentifying, Secret
@@ -44,6 +45,7 @@ __all__ = [
     "Stop",
     "Trial",
     "abandon",
+    "distinct",
     "dry_run",
     "each",
     "prune",

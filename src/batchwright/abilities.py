@@ -1,9 +1,9 @@
-"""Optional abilities of readers, writers and sinks by which a restart checks its ground, each a protocol of its own.
+"""Optional abilities of readers, writers and sinks by which a restart checks its ground, or that `distinct` needs.
 
 The one rule: an adapter that lacks one is complete without it; what it would have told is then not compared.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from batchwright.model.block import Position
@@ -54,4 +54,17 @@ class HasIdentity(Protocol):
 
     def identity(self) -> str:
         """An id that copies of the database share and no other has; empty if it has none yet."""
+        ...
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A sink that keeps the keys which `distinct` has let pass, in step with the checkpoint: all of it or nothing."""
+
+    def known(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Which of these keys came with chunks committed before. Writes nothing."""
+        ...
+
+    def remember(self, digests: Sequence[bytes]) -> None:
+        """Keep these keys with the chunk that is committed next; a rollback forgets them. None of them is known."""
         ...

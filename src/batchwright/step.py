@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from dataclasses import dataclass
 from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
+from batchwright.model.distinct import Distinct
 from batchwright.model.drop import Drop
 from batchwright.model.errors import DeclarationError
 from batchwright.model.policy import Retry, Skip
@@ -236,6 +237,12 @@ def _check_workers(step: Step[Any, Any]) -> None:
             f"step '{step.name}': workers and runner say the same twice",
             f"got workers={step.workers} and {step.runner!r}",
             "leave workers out",
+        )
+    if isinstance(step.process, Distinct) and (step.runner is not None or step.workers > 1):
+        raise DeclarationError(
+            f"step '{step.name}': distinct takes one item after another: workers cannot help it",
+            f"got {step.runner or f'workers={step.workers}'}",
+            "let one step pass distinct items on, and the next one process them with workers",
         )
     if step.process is None and (step.runner is not None or step.workers > 1):
         raise DeclarationError(

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.crash.clock import CLOCK
 
-from batchwright import DROP, Drop, Job, Retry, Skip, Step, each
+from batchwright import DROP, Drop, Job, Retry, Skip, Step, distinct, each
 from batchwright.model.block import Block, Place, Position
 from batchwright.model.fault_points import reach
 from batchwright.readers import csv_rows, json_lines, query, text_lines
@@ -108,11 +108,26 @@ def calls(folder: Path) -> Job:
     )
 
 
+def firsts(folder: Path) -> Job:
+    """The first good item of each key: into a table without a key, one refused at COMMIT only, and a file."""
+    shop, orders = f"sqlite:///{folder}/firsts.db", f"sqlite:///{folder}/orders.db"
+    lines, out = text_lines(folder / "lines.txt"), text_file(folder / "out" / "firsts.txt")
+    by_key, forever = distinct(key="key", then=to_first), distinct(key="key", then=to_steady_first, across_laps=True)
+    return Job(
+        "firsts",
+        step("table", repeated, by_key, insert(shop, "firsts"), retry=TRY_AGAIN),
+        step("late", repeated, distinct(key="key", then=to_late_firsts), insert(orders, "orders")),
+        step("file", lines, distinct(key=end_of, then=to_line), out, checkpoint_seconds=NOW_AND_THEN),
+        step("laps", repeated, forever, insert(shop, "laps"), chunk_size=7),
+    )
+
+
 JOBS: dict[str, Callable[[Path], Job]] = {
     "tables": tables,
     "files": files,
     "late": late,
     "slow": slow,
+    "firsts": firsts,
     "calls": calls,
 }
 
@@ -135,6 +150,7 @@ def prepare(folder: Path) -> None:
     execute_script(folder / "family.db", FAMILY)
     execute_script(folder / "orders.db", ORDERS)
     execute_script(folder / "numbers.db", NUMBERS)
+    execute_script(folder / "firsts.db", FIRSTS)
 
 
 SHOP = """
@@ -167,6 +183,11 @@ CREATE TABLE shops (id INTEGER PRIMARY KEY);
 INSERT INTO shops VALUES (0), (1), (2);
 CREATE TABLE orders (id INTEGER, shop INTEGER REFERENCES shops DEFERRABLE INITIALLY DEFERRED);
 CREATE TABLE order_lines (id INTEGER, line INTEGER);
+"""
+
+FIRSTS = """
+CREATE TABLE firsts (id INTEGER CHECK (id NOT IN (2, 9)), key INTEGER);
+CREATE TABLE laps (id INTEGER, key INTEGER);
 """
 
 NUMBERS = f"""
@@ -237,6 +258,40 @@ def to_parent(number: int) -> dict[str, Any]:
     """Gives a parent another number, and so its children: one that their trigger may refuse."""
     reach("K5")
     return {"code": f"c{number % 3}", "id": number}
+
+
+def repeated() -> Iterator[dict[str, int]]:
+    """Pairs with one key, which comes again a few chunks later."""
+    for number in range(ITEMS):
+        yield {"id": number, "key": number // 2 * 5 % 9}
+
+
+def to_first(row: dict[str, int]) -> dict[str, int]:
+    """One fails the first time that a process meets it."""
+    if row["id"] == 8 and "first" not in _tried:
+        _tried.add("first")
+        raise OSError("try again")
+    return to_steady_first(row)
+
+
+def to_steady_first(row: dict[str, int]) -> dict[str, int]:
+    """Some firsts always fail."""
+    reach("K5")
+    if row["id"] in (4, 5):
+        raise ValueError(f"{row['id']} is no good")
+    return row
+
+
+def to_late_firsts(row: dict[str, int]) -> Iterator[dict[str, int]]:
+    """Two rows an item; some firsts name a shop that is not there."""
+    reach("K5")
+    yield {"id": row["id"], "shop": 9 if row["id"] in (0, 7, 10) else 1}
+    yield {"id": row["id"], "shop": 2}
+
+
+def end_of(line: str) -> str:
+    """A key of lines: one of ten."""
+    return line[-1]
 
 
 def to_row(row: dict[str, Any]) -> dict[str, Any] | Drop:

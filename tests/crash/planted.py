@@ -12,7 +12,7 @@ from functools import wraps
 from typing import Any
 from uuid import uuid4
 
-from batchwright.databases import sqlite, sqlite_records
+from batchwright.databases import sqlite, sqlite_keys, sqlite_records
 from batchwright.engine import commit_chunk, read_chunks, run_step
 from batchwright.ledgers.sqlite import SqliteLedger
 from batchwright.model.block import Position
@@ -122,14 +122,42 @@ def failures_stored_apart(patch: Patch) -> None:
             with sqlite.transaction(self._connection) as connection:
                 sqlite_records.put_failures(connection, self._key, failures)
 
-    def save_apart(self: Any, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
-        save(self, key, checkpoint, ())
+    def save_apart(self: Any, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure], *seen: Any) -> None:
+        save(self, key, checkpoint, (), *seen)
         if failures:
             with self._writing() as connection:
                 sqlite_records.put_failures(connection, key, failures)
 
     patch(sql.SqlSink, "commit", commit_apart)
     patch(SqliteLedger, "save_checkpoint", save_apart)
+
+
+def keys_before_the_commit(patch: Patch) -> None:
+    """Keys are stored in a transaction of their own, before that of their rows."""
+    write = commit_chunk._write
+
+    def early(target: Any, processed: Any) -> Any:
+        sink = processed.keys and processed.keys.memory
+        if isinstance(sink, sql.SqlSink):
+            connection, start = sink._open(), processed.chunk.start
+            sqlite_records.prepare(connection)
+            with sqlite.transaction(connection):
+                digests = processed.keys.owned(start, start + len(processed.chunk))
+                sqlite_keys.remember_keys(connection, sink._keys, digests)
+        return write(target, processed)
+
+    patch(commit_chunk, "_write", early)
+
+
+def keys_in_memory_only(patch: Patch) -> None:
+    """Keys are never stored: who goes on knows none of those before."""
+    seen: dict[Any, set[bytes]] = {}
+
+    def remember(self: Any, digests: Sequence[bytes]) -> None:
+        seen.setdefault(self._key, set()).update(digests)
+
+    patch(sql.SqlSink, "remember", remember)
+    patch(sql.SqlSink, "known", lambda self, digests: seen.get(self._key, set()).intersection(digests))
 
 
 def ledger_local_keys(patch: Patch) -> None:
@@ -164,6 +192,8 @@ BUGS: dict[str, Callable[[Patch], None]] = {
         trigger_behind_a_cascade_overlooked,
         position_asked_at_commit_time,
         failures_stored_apart,
+        keys_before_the_commit,
+        keys_in_memory_only,
         ledger_local_keys,
     )
 }

@@ -52,7 +52,8 @@ class TablesDriver(SinkDriver):
 
     def _copies(self) -> list[tuple[str, Path]]:
         schema = self.suite.name(self.folder)
-        tables = [schema, f"{schema}_records.batchwright_checkpoints", f"{schema}_records.batchwright_failures"]
+        ours = ("checkpoints", "failures", "keys")
+        tables = [schema, *(f"{schema}_records.batchwright_{name}" for name in ours)]
         return [(table, self.folder / table) for table in tables]
 
 

@@ -5,7 +5,21 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, assert_type
 
-from batchwright import DROP, Drop, Job, JobResult, NonIdentifying, Retry, Secret, Skip, Step, each, replay, run
+from batchwright import (
+    DROP,
+    Drop,
+    Job,
+    JobResult,
+    NonIdentifying,
+    Retry,
+    Secret,
+    Skip,
+    Step,
+    distinct,
+    each,
+    replay,
+    run,
+)
 from batchwright.model.events import Event
 from batchwright.ports import Reader, Writer
 from batchwright.readers import csv_rows, json_lines, query, text_lines
@@ -78,6 +92,20 @@ assert_type(Step("async generator", read=["1"], process=to_numbers_later, write=
 assert_type(Step("no processor", read=[1], write=take_numbers), Step[int, int])
 assert_type(Step("source function", read=texts, process=to_number, write=take_numbers), Step[str, int])
 assert_type(Step("each", read=["1"], process=to_number, write=each(take_number)), Step[str, int])
+assert_type(Step("distinct", read=["1"], process=distinct(key=len), write=print), Step[str, str])
+assert_type(Step("and a", read=["1"], process=distinct(key="a", then=to_number), write=take_numbers), Step[str, int])
+assert_type(Step("and b", read=["1"], process=distinct(key="a", then=to_numbers), write=take_numbers), Step[str, int])
+assert_type(
+    Step("and c", read=["1"], process=distinct(key=len, then=to_number_or_drop), write=take_numbers), Step[str, int]
+)
+assert_type(
+    Step("and d", read=["1"], process=distinct(key=("a",), then=to_number_later), write=take_numbers), Step[str, int]
+)
+assert_type(
+    Step("and e", read=["1"], process=distinct(key="a", then=to_numbers_later), write=take_numbers), Step[str, int]
+)
+Step("rows", read=csv_rows("a.csv"), process=distinct(key="id"), write=insert("sqlite:///b.db", "t"))
+Step("field", read=csv_rows("a.csv"), process=distinct(key=lambda row: row["id"].lower()), write=csv_file("b.csv"))
 
 Step("lines", read=text_lines("a.txt"), write=text_file("b.txt"))
 Step("csv", read=csv_rows("a.csv"), write=csv_file("b.csv"))

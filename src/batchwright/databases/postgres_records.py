@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchwright.databases import postgres_keys
 from batchwright.databases.migrations import Migration, numbered_scripts
 from batchwright.databases.postgres import driver, quoted, roll_back
 from batchwright.databases.postgres_schema import migrate, schema_version
@@ -220,8 +221,12 @@ def forget_laps(connection: "Connection", schema: str, key: InstanceKey, below: 
     """Delete checkpoints and fences of laps below this one, but for each step's newest; how many checkpoints."""
     values = (key.job, key.parameters_hash, below, step, step)
     _run(connection, _FORGET_LAPS.replace("{table}", "batchwright_fences"), schema, values)
-    forgotten = _run(connection, _FORGET_LAPS.replace("{table}", "batchwright_checkpoints"), schema, values)
-    return int(forgotten.rowcount)
+    forgotten = f"{_FORGET_LAPS.replace('{table}', 'batchwright_checkpoints')} RETURNING lap, step, partition, finished"
+    gone = _run(connection, forgotten, schema, values).fetchall()
+    for lap, name, partition, finished in gone:
+        old = StepKey(key.job, key.parameters_hash, lap, name, partition)
+        postgres_keys.forget_lap(connection, schema, old, finished=finished)
+    return len(gone)
 
 
 def forget_failures(

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from batchwright.databases import sqlite_keys
 from batchwright.databases.migrations import Migration, numbered_scripts
 from batchwright.databases.records import (
     FAILURE,
@@ -23,6 +24,7 @@ from batchwright.databases.records import (
 )
 from batchwright.databases.sqlite_schema import migrate, schema_version
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
+from batchwright.model.distinct import SeenKeys
 from batchwright.model.failure import Failure, FailureState
 from batchwright.model.fault_points import reach
 from batchwright.model.forgetting import Forgotten
@@ -102,8 +104,11 @@ def last_lap(connection: sqlite3.Connection, key: StepKey) -> int:
     return int(lap or 0)
 
 
-def put_checkpoint(connection: sqlite3.Connection, key: StepKey, checkpoint: Checkpoint) -> None:
-    """Store a checkpoint, whatever stood there."""
+def put_checkpoint(
+    connection: sqlite3.Connection, key: StepKey, checkpoint: Checkpoint, seen: SeenKeys | None = None
+) -> None:
+    """Store a checkpoint, whatever stood there, and the keys that came with it."""
+    sqlite_keys.keep_keys(connection, seen, checkpoint)
     connection.execute(_REPLACE_CHECKPOINT, (*key_values(key), *checkpoint_values(checkpoint)))
 
 
@@ -175,7 +180,12 @@ def forget_laps(connection: sqlite3.Connection, key: InstanceKey, below: int, st
     """Delete checkpoints and fences of laps below this one, but for each step's newest; how many checkpoints."""
     values = (key.job, key.parameters_hash, below, step, step)
     connection.execute(_FORGET_LAPS.format("batchwright_fences"), values)
-    return connection.execute(_FORGET_LAPS.format("batchwright_checkpoints"), values).rowcount
+    forgotten = f"{_FORGET_LAPS.format('batchwright_checkpoints')} RETURNING lap, step, partition, finished"
+    gone = connection.execute(forgotten, values).fetchall()
+    for lap, name, partition, finished in gone:
+        old = StepKey(key.job, key.parameters_hash, lap, name, partition)
+        sqlite_keys.forget_lap(connection, old, finished=bool(finished))
+    return len(gone)
 
 
 def forget_failures(

@@ -16,6 +16,7 @@ from batchwright.engine.isolate_failures import commit_in_parts
 from batchwright.engine.process_chunk import Processed
 from batchwright.engine.recall_checkpoint import ask
 from batchwright.engine.record_failure import FailureRecorder, describe_error
+from batchwright.engine.revive_duplicates import orphans_of, outputs_of, revive
 from batchwright.model.checkpoint import Checkpoint, Counts
 from batchwright.model.errors import (
     BEGIN_AGAIN,
@@ -85,6 +86,8 @@ def commit_chunk(target: OpenTarget, processed: Processed) -> BaseException | No
         try:
             # User functions may have taken long, and so may the writing: whoever was held up begins and ends nothing.
             target.owned()
+            # A part of a chunk: what its items waited for may have been refused in the part before.
+            processed = revive(target, processed, orphans_of(processed))
             written, outputs = _write(target, processed)
             ended_by = _commit(target, written, outputs)
             if ended_by is not None or len(written.chunk) == len(processed.chunk):
@@ -152,7 +155,10 @@ def _write(target: OpenTarget, processed: Processed) -> tuple[Processed, int]:
         if not outputs:
             return processed, 0
         if not target.undoes:
-            processed = _call_function(target, processed, outputs)
+            processed = _call_function(target, processed, outputs, processed.owners(len(outputs)))
+            while orphans := orphans_of(processed):
+                processed = revive(target, processed, orphans)
+                processed = _call_function(target, processed, *outputs_of(processed, orphans))
             return processed, len(processed.outputs())
         try:
             target.sink.write(outputs)
@@ -166,15 +172,18 @@ def _write(target: OpenTarget, processed: Processed) -> tuple[Processed, int]:
             processed = processed.before(ending, aside[ending].error)
             continue
         processed = processed.without(aside)
-        if not processed.many:
+        orphans = orphans_of(processed)
+        if not processed.many and not orphans:
             return processed, len(outputs) - len(aside)
         # Other outputs of a refused item may be among those written: none of them may stay.
         target.roll_back()
+        processed = revive(target, processed, orphans)
 
 
-def _call_function(target: OpenTarget, processed: Processed, outputs: Sequence[Any]) -> Processed:
+def _call_function(
+    target: OpenTarget, processed: Processed, outputs: Sequence[Any], owners: Sequence[int]
+) -> Processed:
     """Hand outputs to a user's function, which can undo nothing: what it has taken is never handed over again."""
-    owners = processed.owners(len(outputs))
     aside: dict[int, SetAside] = {}
     start = 0
     while start < len(outputs):
@@ -234,6 +243,8 @@ def _commit(target: OpenTarget, processed: Processed, outputs: int) -> BaseExcep
     failures = [target.recorder.record(chunk, index, processed.failed[index]) for index in sorted(processed.failed)]
     target.sent = failures
     target.owned()
+    if processed.keys is not None:
+        processed.keys.memory.remember(processed.keys.owned(chunk.start, chunk.start + len(chunk)))
     target.sink.commit(checkpoint, failures)
     reach("K13")
     _advance(target, checkpoint, failures)

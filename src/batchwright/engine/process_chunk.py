@@ -10,6 +10,7 @@ from typing import Any
 
 from batchwright.engine.attempt import Attempts, attempt_again
 from batchwright.engine.call_processor import Processor, refuse_iterators
+from batchwright.engine.deduplicate import ChunkKeys, Deduplicating
 from batchwright.engine.read_chunks import Chunk, Segment
 from batchwright.engine.stop import Stop
 from batchwright.model.block import Position
@@ -28,6 +29,7 @@ class Processed:
 
     With `many`, a result is a list of outputs. `failed` maps the index of a record in the chunk to the reason.
     `ended_by` is set on a chunk that was cut short: the error of the first record behind it, which is at `ended_at`.
+    `keys` are there where the step asks for distinct ones.
     """
 
     chunk: Chunk
@@ -38,6 +40,7 @@ class Processed:
     ended_by: BaseException | None = None
     ended_at: Position | None = None
     ended_while: str = "processing"
+    keys: ChunkKeys | None = None
 
     def outputs(self) -> Sequence[Any]:
         """What is to be written, in order."""
@@ -73,7 +76,8 @@ class Processed:
             _forget_frames(why.error)
         pairs = zip(self.indexes(), self.results, strict=True)
         results = [result for index, result in pairs if index not in aside]
-        return replace(self, results=results, failed={**self.failed, **aside})
+        keys = self.keys and self.keys.without({self.chunk.start + index for index in aside})
+        return replace(self, results=results, failed={**self.failed, **aside}, keys=keys)
 
     def part(self, start: int, stop: int) -> "Processed":
         """The records from `start` up to `stop`, as a chunk of its own."""
@@ -129,6 +133,8 @@ def process_chunk(chunk: Chunk, processor: Processor, policy: Attempts, pace: Pa
     returns iterators.
     """
     unprocessed, ending = split_unreadable(chunk, policy, many=processor.many)
+    if isinstance(processor, Deduplicating):
+        unprocessed = replace(unprocessed, keys=processor.keys_of(unprocessed.chunk))
     done = _call(unprocessed, processor, policy, pace, step)
     reach("K6")
     return done.before_unreadable(chunk, 0, ending) if len(done.chunk) == len(unprocessed.chunk) else done
@@ -152,7 +158,8 @@ def process_items(items: Sequence[Any], processor: Processor, policy: Attempts, 
 
 def _call(unprocessed: Processed, processor: Processor, policy: Attempts, pace: Pace, step: str) -> Processed:
     """Pass over the items as often as it takes, until each has a result or a reason, or the time is up."""
-    chunk, items = unprocessed.chunk, unprocessed.chunk.items
+    chunk, keys = unprocessed.chunk, unprocessed.keys
+    items = chunk.items if keys is None else keys.items
     results: list[Any] = []
     aside: dict[int, SetAside] = {}
     retried, remaining, checked = 0, iter(items), False
@@ -179,7 +186,7 @@ def _call(unprocessed: Processed, processor: Processor, policy: Attempts, pace: 
                 aside[index] = SetAside(tried.error, Phase.PROCESS, tried.attempts)
             position += 1
         if position == len(items):
-            return Processed(chunk, results, processor.many, {**unprocessed.failed, **aside}, retried)
+            return Processed(chunk, results, processor.many, {**unprocessed.failed, **aside}, retried, keys=keys)
         whole = position - looked >= pace.items
         ends_chunk = pace.ends_chunk(began, pass_began, whole=whole)
         if whole:

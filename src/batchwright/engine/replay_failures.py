@@ -11,8 +11,9 @@ from itertools import islice
 from typing import Any
 
 from batchwright.engine.attempt import Attempts
-from batchwright.engine.call_processor import Processor, processor_for
+from batchwright.engine.call_processor import Processor
 from batchwright.engine.commit_chunk import OpenTarget, commit_chunk
+from batchwright.engine.deduplicate import keeping_keys, step_processor
 from batchwright.engine.process_chunk import Pace, process_chunk
 from batchwright.engine.read_chunks import Chunk, Segment
 from batchwright.engine.record_failure import FailureRecorder
@@ -53,7 +54,8 @@ def replay_failures(bound: BoundStep, context: RunContext) -> Replayed:
     """
     step, writer = bound.step, bound.writer
     key = context.step_key(step.name)
-    with closing(writer.open(Scope(key, context.ledger, context.clock, step.checkpoint_seconds, claims=True))) as sink:
+    scope = Scope(key, context.ledger, context.clock, step.checkpoint_seconds, claims=True)
+    with closing(writer.open(keeping_keys(scope, step))) as sink:
         if not isinstance(sink, Settles) or writer.guarantee is not Guarantee.EXACTLY_ONCE:
             raise NotReplayableError(
                 f"step '{step.name}' cannot be replayed into {step.target_address}",
@@ -76,7 +78,7 @@ def _replay_open(bound: BoundStep, context: RunContext, settling: "_SettlingSink
     target, stop = _open_target(bound, context, settling), context.stop
     opened = (failure for failure in settling.failures_there() if failure.state is FailureState.OPEN)
     try:
-        with processor_for(bound.step.process) as processor:
+        with step_processor(bound.step, settling.key, target, settling.sink) as processor:
             pace = Pace(context.clock, stop)
             while stop.requested is None and (batch := list(islice(opened, bound.step.chunk_size))):
                 context.ownership.check()

@@ -18,8 +18,8 @@ from typing import Any
 
 from batchwright.engine.announce import Announcer
 from batchwright.engine.attempt import Attempts
-from batchwright.engine.call_processor import processor_for
 from batchwright.engine.commit_chunk import OpenTarget, commit_chunk, finish_target
+from batchwright.engine.deduplicate import keeping_keys, step_processor
 from batchwright.engine.process_ahead import Ahead, process_ahead
 from batchwright.engine.process_chunk import Pace, Processed, process_chunk
 from batchwright.engine.process_portion import PortionTask
@@ -151,7 +151,7 @@ def run_step(bound: BoundStep, context: RunContext) -> tuple[StepResult, BaseExc
     scope = Scope(key, context.ledger, context.clock, step.checkpoint_seconds, claims=True, adopt=choices.adopt)
     over = f"timeout_seconds={step.timeout_seconds} of step '{step.name}' are over"
     with ExitStack() as stack:
-        sink = stack.enter_context(closing(bound.writer.open(scope)))
+        sink = stack.enter_context(closing(bound.writer.open(keeping_keys(scope, step))))
         stack.enter_context(stop.interrupting(sink, writes=True))
         stack.enter_context(stop.deadline(context.clock, step.timeout_seconds, over))
         wait = partial(pause, context.clock, stop)
@@ -250,7 +250,7 @@ def _processed(running: _Running, target: OpenTarget, chunks: Iterator[Chunk]) -
     step, policy = bound.step, target.attempts
     if bound.runner is None:
         pace = Pace(context.clock, context.stop)
-        with processor_for(step.process, step.item_timeout_seconds) as processor:
+        with step_processor(step, context.step_key(step.name), target) as processor:
             for read in chunks:
                 chunk: Chunk | None = read
                 while chunk is not None:

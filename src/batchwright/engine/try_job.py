@@ -4,7 +4,7 @@ The one rule: no ledger, no lock, no sink is opened. What only a target can find
 is there twice) is not found out here; and the user's functions do run, with whatever they do outside.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,7 +12,8 @@ from itertools import islice
 from typing import Any
 
 from batchwright.engine.attempt import Attempts
-from batchwright.engine.call_processor import Processor, processor_for
+from batchwright.engine.call_processor import Processor
+from batchwright.engine.deduplicate import trial_processor
 from batchwright.engine.process_chunk import Pace, Processed, process_chunk
 from batchwright.engine.read_chunks import Chunk, read_chunks
 from batchwright.engine.record_failure import FailureRecorder, describe_error, note_place
@@ -108,11 +109,25 @@ class _Trying:
         return FailureRecorder(self.bound.step.name, self.bound.reader, self.clock, self.limit, self.job.secrets)
 
 
+@dataclass(slots=True)
+class _TriedKeys:
+    """The keys that passed in this trial, which starts fresh: what earlier runs have seen is not asked for."""
+
+    seen: set[bytes] = field(default_factory=set)
+
+    def known(self, digests: Sequence[bytes]) -> set[bytes]:
+        return self.seen.intersection(digests)
+
+    def remember(self, digests: Sequence[bytes]) -> None:
+        self.seen.update(digests)
+
+
 def _try_step(trying: _Trying, trial: StepTrial, *, follows: bool) -> StepTrial:
     step = trying.bound.step
     try:
         check_adapters(trying.bound)
-        with processor_for(step.process, step.item_timeout_seconds) as processor:
+        key = trying.job.key.step(0, step.name)
+        with trial_processor(step, key, _TriedKeys()) as processor:
             return _try_chunks(trying, trial, processor)
     except Exception as error:  # noqa: BLE001 - whatever would end the step is what was asked for
         text = describe_error(error, trying.job.secrets)
@@ -150,6 +165,8 @@ def _try_chunk(trying: _Trying, trial: StepTrial, processor: Processor, pace: Pa
         processed = process_chunk(chunk, processor, trying.attempts, pace, name)
         done = len(processed.chunk)
         trial = _with_part(trying, trial, processed)
+        if processed.keys is not None:
+            processed.keys.memory.remember(processed.keys.owned(chunk.start, chunk.start + done))
         if processed.ended_by is not None:
             note_place(
                 processed.ended_by, "processing", trying.bound.reader, chunk.locate(done), (name, trying.job.name)

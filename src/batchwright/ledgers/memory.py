@@ -19,6 +19,7 @@ from batchwright.ledgers.transitions import closed_as, not_owned, owner_gone, re
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
 from batchwright.model.codec import decode, encode
+from batchwright.model.distinct import KeySpace, SeenKeys
 from batchwright.model.errors import AlreadyRunningError
 from batchwright.model.execution import (
     FailureGroup,
@@ -49,6 +50,7 @@ class MemoryLedger:
         self._steps: dict[int, StepExecution] = {}
         self._seen: dict[int, datetime] = {}
         self._checkpoints: dict[StepKey, Checkpoint] = {}
+        self._keys: dict[bytes, dict[bytes, int]] = {}
         self._failures: dict[StepKey, dict[int, Failure]] = {}
 
     def own(self, key: InstanceKey) -> AbstractContextManager[LockOwnership]:
@@ -162,8 +164,10 @@ class MemoryLedger:
         """The last checkpoint stored under this key."""
         return self._checkpoints.get(key)
 
-    def save_checkpoint(self, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
-        """Store both. Failures are added, the checkpoint is replaced."""
+    def save_checkpoint(
+        self, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure], seen: SeenKeys | None = None
+    ) -> None:
+        """Store all. Failures and keys are added, the checkpoint is replaced."""
         kept = replace(
             checkpoint,
             position=_through_codec(checkpoint.position),
@@ -171,6 +175,15 @@ class MemoryLedger:
         )
         self._add_failures(key, failures)
         self._checkpoints[key] = kept
+        if seen is not None:
+            self._keys.setdefault(seen.space.scope, {}).update(dict.fromkeys(seen.digests, key.lap))
+            if seen.space.is_over(checkpoint):
+                del self._keys[seen.space.scope]
+
+    def known_keys(self, space: KeySpace, digests: Sequence[bytes]) -> set[bytes]:
+        """Which of these keys are stored, by this lap or by a finished one."""
+        laps = self._keys.get(space.scope, {})
+        return {digest for digest in digests if digest in laps and self._counts(space.step, laps[digest])}
 
     def load_failures(self, key: StepKey) -> Iterator[Failure]:
         """Every failure stored under this key, by ordinal."""
@@ -222,7 +235,7 @@ class MemoryLedger:
         old = [step for step in self._checkpoints if _of_instance(step, key) and step.lap < what.checkpoints_below]
         gone = [each for each in old if any(_is_later(each, other) for other in self._checkpoints)]
         for step in gone:
-            del self._checkpoints[step]
+            self._forget_keys(step, finished=self._checkpoints.pop(step).finished)
         return Forgotten(len(runs), sum(failures), len(gone))
 
     def shrink(self) -> str:
@@ -310,6 +323,10 @@ class MemoryLedger:
                 self._steps[step.id] = replace(step, status=status, error=error, ended_at=seen_at)
             self._runs[run.id] = replace(run, status=status, error=error, ended_at=seen_at)
 
+    def _counts(self, key: StepKey, lap: int) -> bool:
+        checkpoint = self._checkpoints.get(replace(key, lap=lap))
+        return lap in (0, key.lap) or (checkpoint is not None and checkpoint.finished)
+
     def _keep_run(self, run: JobExecution) -> None:
         self._runs[run.id] = run
         self._seen[run.id] = datetime.now(UTC)
@@ -323,6 +340,14 @@ class MemoryLedger:
         known = self._failures.setdefault(key, {})
         for failure in kept:
             known.setdefault(failure.ordinal, failure)
+
+    def _forget_keys(self, key: StepKey, *, finished: bool) -> None:
+        across = KeySpace(key, across_laps=True).scope
+        laps = self._keys.pop(across, {})
+        others = {digest: lap for digest, lap in laps.items() if lap != key.lap}
+        self._keys[across] = dict.fromkeys(laps, 0) | others if finished else others
+        if not self._failures.get(key):
+            self._keys.pop(KeySpace(key).scope, None)
 
     def _forget_failures(self, key: StepKey, *, with_open: bool) -> int:
         known = self._failures[key]

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from batchwright.databases import postgres_keys as keys
 from batchwright.databases import postgres_records as records
 from batchwright.databases.postgres import Database, database_of, transaction
 from batchwright.databases.postgres_waits import LockWaits
@@ -18,6 +19,7 @@ from batchwright.ledgers.postgres_lease import Lease, LeaseTimes, boot_seconds, 
 from batchwright.ledgers.postgres_session import Session, opening, prepare
 from batchwright.ledgers.transitions import not_owned, refused
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
+from batchwright.model.distinct import KeySpace, SeenKeys
 from batchwright.model.execution import JobExecution, RunRequest, StepExecution, StepOutcome
 from batchwright.model.failure import Failure
 from batchwright.model.forgetting import Forgetting, Forgotten
@@ -182,8 +184,10 @@ class PostgresLedger:
         """The last checkpoint stored under this key."""
         return self._read(lambda connection: records.get_checkpoint(connection, self._schema, key))
 
-    def save_checkpoint(self, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
-        """Store both in one durable transaction. Failures are added, the checkpoint is replaced.
+    def save_checkpoint(
+        self, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure], seen: SeenKeys | None = None
+    ) -> None:
+        """Store all in one durable transaction. Failures and keys are added, the checkpoint is replaced.
 
         Raises FencedError, and stores nothing, if the instance was ours and is somebody else's now.
         """
@@ -191,8 +195,13 @@ class PostgresLedger:
         def work(connection: "Connection", _: int) -> None:
             records.put_failures(connection, self._schema, key, failures)
             records.put_checkpoint(connection, self._schema, key, checkpoint)
+            keys.keep_keys(connection, self._schema, seen, checkpoint)
 
         self._write(_instance(key), work)
+
+    def known_keys(self, space: KeySpace, digests: Sequence[bytes]) -> set[bytes]:
+        """Which of these keys are stored."""
+        return self._read(lambda connection: keys.known_keys(connection, self._schema, space, digests))
 
     def load_failures(self, key: StepKey) -> Iterator[Failure]:
         """Every failure stored under this key, by ordinal; read a page at a time."""

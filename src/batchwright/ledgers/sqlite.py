@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from batchwright.databases import sqlite_keys as keys
 from batchwright.databases import sqlite_records as records
 from batchwright.databases.records import COUNTS, key_values, storable
 from batchwright.databases.sqlite import Patience, connect, transaction
@@ -20,6 +21,7 @@ from batchwright.ledgers.locks import WAIT_SECONDS, LockOwnership, hold
 from batchwright.ledgers.sqlite_forgetting import forget, shrink
 from batchwright.ledgers.transitions import LIVE, closed_as, not_owned, owner_gone, refused, stop_request, this_host
 from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
+from batchwright.model.distinct import KeySpace, SeenKeys
 from batchwright.model.errors import LedgerError
 from batchwright.model.execution import JobExecution, RunRequest, StepExecution, StepOutcome
 from batchwright.model.failure import Failure
@@ -114,8 +116,7 @@ class SqliteLedger:
     def request_stop(self, run: int, who: str) -> bool:
         """Note on a live execution, whoever owns it, that `who` wants it to stop; the first request stays."""
         with self._writing() as connection:
-            request = storable(stop_request(who))
-            return connection.execute(_REQUEST_STOP, (request, run)).rowcount == 1
+            return connection.execute(_REQUEST_STOP, (storable(stop_request(who)), run)).rowcount == 1
 
     def begin_step(self, run: int, key: StepKey, source: str, target: str, guarantee: str) -> StepExecution:
         """Record a new execution of a step, RUNNING, with the counts that its lap had so far.
@@ -170,11 +171,18 @@ class SqliteLedger:
         with self._reading() as connection:
             return records.get_checkpoint(connection, key)
 
-    def save_checkpoint(self, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
-        """Store both in one durable transaction. Failures are added, the checkpoint is replaced."""
+    def save_checkpoint(
+        self, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure], seen: SeenKeys | None = None
+    ) -> None:
+        """Store all in one durable transaction. Failures and keys are added, the checkpoint is replaced."""
         with self._writing() as connection:
             records.put_failures(connection, key, failures)
-            records.put_checkpoint(connection, key, checkpoint)
+            records.put_checkpoint(connection, key, checkpoint, seen)
+
+    def known_keys(self, space: KeySpace, digests: Sequence[bytes]) -> set[bytes]:
+        """Which of these keys are stored."""
+        with self._reading() as connection:
+            return keys.known_keys(connection, space, digests)
 
     def load_failures(self, key: StepKey) -> Iterator[Failure]:
         """Every failure stored under this key, by ordinal; read a page at a time."""

@@ -17,6 +17,7 @@
     ├── FailureLimitError               more items failed than the limit allows
     ├── ReadError                       a reader stopped with an error
     ├── MalformedRecordError            a record of an input could not be read
+    ├── MissingKeyError                 an item lacks the key that distinct goes by
     ├── WriteError                      a target refused a chunk, or a disk is full
     ├── FencedError                     another process has moved this step's checkpoint
     ├── DamagedOutputError              an output is not as it was left
@@ -152,6 +153,10 @@ class ReadError(BatchwrightError):
 
 class MalformedRecordError(BatchwrightError, ValueError):
     """A record of an input that could not be read; a ValueError too, so that `Skip(on=ValueError)` takes it."""
+
+
+class MissingKeyError(BatchwrightError, ValueError):
+    """An item lacks the key that `distinct` goes by; a ValueError too, so that `Skip(on=ValueError)` takes it."""
 
 
 class WriteError(BatchwrightError):

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any
 
+from batchwright.model.distinct import Distinct
+
 
 class ProcessorKind(StrEnum):
     """How a processor is called."""
@@ -19,10 +21,10 @@ class ProcessorKind(StrEnum):
 
 
 def processor_kind(process: object) -> ProcessorKind:
-    """How this processor is called, recognised through `partial` and `__call__`."""
-    if process is None:
-        return ProcessorKind.NONE
+    """How this processor is called, recognised through `partial`, `distinct` and `__call__`."""
     function = _unwrapped(process)
+    if function is None:
+        return ProcessorKind.NONE
     if not inspect.isroutine(function):
         function = getattr(type(function), "__call__", function)  # noqa: B004 - the method itself is looked at
     if inspect.isgeneratorfunction(function):
@@ -49,6 +51,6 @@ def _module_of(described: Any) -> str:
 
 
 def _unwrapped(function: object) -> Any:
-    while isinstance(function, partial):
-        function = function.func
+    while isinstance(function, partial | Distinct):
+        function = function.func if isinstance(function, partial) else function.then
     return function

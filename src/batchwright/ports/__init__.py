@@ -5,18 +5,17 @@ The optional abilities of readers and writers are protocols of their own (`Check
 without it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from batchwright.model.block import Block, Place, Position
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
+from batchwright.model.distinct import KeySpace, SeenKeys
 from batchwright.model.events import Event
 from batchwright.model.execution import (
-    FailureGroup,
-    InstanceSummary,
     JobExecution,
     RunRequest,
     StepExecution,
@@ -25,6 +24,7 @@ from batchwright.model.execution import (
 from batchwright.model.failure import Failure
 from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.model.status import Status
+from batchwright.ports.histories import History as History
 
 In_co = TypeVar("In_co", covariant=True)
 Out_contra = TypeVar("Out_contra", contravariant=True)
@@ -88,14 +88,23 @@ class Measures(Protocol):
 
 
 class CheckpointStore(Protocol):
-    """Keeps checkpoints and failures for sinks whose target cannot; a ledger is one."""
+    """Keeps checkpoints, failures and seen keys for sinks whose target cannot; a ledger is one."""
 
     def load_checkpoint(self, key: StepKey) -> Checkpoint | None:
         """The last checkpoint stored under this key."""
         ...
 
-    def save_checkpoint(self, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
-        """Store both in one durable transaction. Failures are added, the checkpoint is replaced."""
+    def save_checkpoint(
+        self, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure], seen: SeenKeys | None = None
+    ) -> None:
+        """Store all in one durable transaction. Failures and keys are added, the checkpoint is replaced.
+
+        Keys of a space that is over are deleted.
+        """
+        ...
+
+    def known_keys(self, space: KeySpace, digests: Sequence[bytes]) -> set[bytes]:
+        """Which of these keys are stored, by this lap or, across laps, by one that this step has finished."""
         ...
 
     def load_failures(self, key: StepKey) -> Iterator[Failure]:
@@ -109,7 +118,8 @@ class Scope:
 
     With `claims`, `recall` makes this sink the only one that can commit: any other, of a run that lost its ownership
     and does not know yet, is fenced from then on. Without, a sink that only looks disturbs nobody. With `adopt`, a
-    published file that was moved away or changed since counts as complete.
+    published file that was moved away or changed since counts as complete. `keys` says where those that the step has
+    seen are kept, if it asks for that.
     """
 
     key: StepKey
@@ -118,6 +128,16 @@ class Scope:
     checkpoint_seconds: float = 1.0
     claims: bool = False
     adopt: bool = False
+    keys: KeySpace | None = None
+
+    def save(self, checkpoint: Checkpoint, failures: Sequence[Failure], digests: Sequence[bytes] = ()) -> None:
+        """Store all in the store, in one durable transaction."""
+        seen = () if self.keys is None else (SeenKeys(self.keys, digests),)
+        self.store.save_checkpoint(self.key, checkpoint, failures, *seen)
+
+    def known(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Which of these keys the store knows."""
+        return set() if self.keys is None else self.store.known_keys(self.keys, digests)
 
 
 class Sink(Protocol[Out_contra]):
@@ -321,65 +341,6 @@ class Ledger(CheckpointStore, Protocol):
 
     def settle_failures(self, key: StepKey, ordinals: Sequence[int]) -> None:
         """Mark open failures as replayed."""
-        ...
-
-    def close(self) -> None:
-        """Release everything."""
-        ...
-
-
-class History(Protocol):
-    """The readers' side of the durable record: for the command line, alarms and dashboards. Writes nothing."""
-
-    @property
-    def address(self) -> str:
-        """Where it is kept, for people."""
-        ...
-
-    def jobs(self) -> list[str]:
-        """The names of all jobs, sorted."""
-        ...
-
-    def instances(self, *, job: str | None = None, before: int | None = None, limit: int = 20) -> list[InstanceSummary]:
-        """Instances by their newest execution of kind `run`, newest first; with `before`, the page behind that run."""
-        ...
-
-    def runs(
-        self,
-        *,
-        job: str | None = None,
-        key: InstanceKey | None = None,
-        before: int | None = None,
-        limit: int = 20,
-    ) -> list[JobExecution]:
-        """Executions, of a job or an instance, newest first; with `before`, the page behind that run.
-
-        One whose owner is gone reads as LOST.
-        """
-        ...
-
-    def run(self, run: int) -> JobExecution | None:
-        """One execution."""
-        ...
-
-    def steps(self, run: int) -> list[StepExecution]:
-        """The newest execution of each step of this run's lap, up to and including this run, in order."""
-        ...
-
-    def failures(self, run: int, *, step: str | None = None, open_only: bool = False) -> Iterator[Failure]:
-        """The failures of this run's lap, by step and ordinal."""
-        ...
-
-    def load_checkpoint(self, key: StepKey) -> Checkpoint | None:
-        """The last checkpoint that this ledger itself stored under this key."""
-        ...
-
-    def failure_groups(self, run: int) -> list[FailureGroup]:
-        """The same, grouped by cause, most frequent first."""
-        ...
-
-    def summary(self) -> Mapping[str, Any]:
-        """Facts about the record itself: schema version, sizes, integrity; for `doctor`."""
         ...
 
     def close(self) -> None:

@@ -13,12 +13,14 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from functools import wraps
 from itertools import count
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from batchwright.model.distinct import Distinct
 from batchwright.model.drop import DROP
 from batchwright.model.errors import DeclarationError
 from batchwright.model.fault_points import FAULT_POINTS
@@ -75,6 +77,8 @@ def crash_on_marker(process: Callable[[Any], Any] | None, folder: str | os.PathL
     A marker is a text that begins with `CRASH`, or a dict with such a value. Each kills once: a file in `folder` says
     so, and from then on that item has no output. The wrapped processor is of the same kind as `process`.
     """
+    if isinstance(process, Distinct):
+        return replace(process, then=crash_on_marker(process.then, folder))
     marks, kind = Path(folder), processor_kind(process)
     call: Any = process if process is not None else _unchanged
     if kind is ProcessorKind.GENERATOR:

@@ -10,9 +10,10 @@ The one rule: the suite speaks to the two ports only. Derive from it in a test m
 
 from batchwright.testing.ledger_suite_forgetting import LedgerForgettingSuite
 from batchwright.testing.ledger_suite_history import LedgerHistorySuite
+from batchwright.testing.ledger_suite_keys import LedgerKeysSuite
 from batchwright.testing.ledger_suite_records import LedgerRecordsSuite
 from batchwright.testing.ledger_suite_runs import LedgerRunsSuite
 
 
-class LedgerSuite(LedgerRunsSuite, LedgerRecordsSuite, LedgerHistorySuite, LedgerForgettingSuite):
+class LedgerSuite(LedgerRunsSuite, LedgerRecordsSuite, LedgerKeysSuite, LedgerHistorySuite, LedgerForgettingSuite):
     """All tests of a ledger and of its history."""

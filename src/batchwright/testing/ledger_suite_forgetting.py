@@ -5,6 +5,7 @@ The one rule: whatever is forgotten, what stays is told as before.
 
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint
+from batchwright.model.distinct import KeySpace, SeenKeys
 from batchwright.model.errors import LedgerError
 from batchwright.model.execution import JobExecution
 from batchwright.model.forgetting import Forgetting, Forgotten
@@ -50,6 +51,22 @@ class LedgerForgettingSuite(LedgerUnderTest):
         with ledger.own(KEY):
             self.forgetful(ledger).forget(KEY, Forgetting(runs=(run.id, again.id)))
         assert run_to(ledger, Status.COMPLETED, next_lap=True).lap == 3
+
+    def test_keys_that_count_across_laps_stay_known_and_others_go_with_their_checkpoint(self) -> None:
+        """Those of a lap that was not finished go, and those that a failure may still ask for stay."""
+        ledger, keys = self.ledger(), [bytes([number]) * 16 for number in range(3)]
+        run_to(ledger, Status.COMPLETED)
+        for lap, finished, failures in ((1, True, []), (2, False, [a_failure(1)]), (3, True, [])):
+            step, checkpoint = step_key(lap=lap), Checkpoint(Position(lap), finished=finished)
+            across, alone = SeenKeys(KeySpace(step, across_laps=True), keys[lap - 1 : lap]), KeySpace(step)
+            ledger.save_checkpoint(step, Checkpoint(Position(lap)), failures, across)
+            ledger.save_checkpoint(step, Checkpoint(Position(lap)), (), SeenKeys(alone, keys))
+            ledger.save_checkpoint(step, checkpoint, (), across)
+        with ledger.own(KEY):
+            assert self.forgetful(ledger).forget(KEY, Forgetting(checkpoints_below=3)).checkpoints == 2
+        assert ledger.known_keys(KeySpace(step_key(lap=4), across_laps=True), keys) == {keys[0], keys[2]}
+        assert ledger.known_keys(KeySpace(step_key(lap=1)), keys) == set()
+        assert ledger.known_keys(KeySpace(step_key(lap=2)), keys) == set(keys)
 
     def test_failures_that_are_open_stay_unless_they_may_go(self) -> None:
         """Only those of the given laps."""

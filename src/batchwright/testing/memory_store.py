@@ -1,10 +1,11 @@
-"""A store of checkpoints and failures in memory. The one rule: what it gives back has been through the codec."""
+"""A store of checkpoints, failures and keys in memory. The one rule: what it gives back has been through the codec."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from batchwright.model.checkpoint import Checkpoint, StepKey
 from batchwright.model.codec import decode, encode
+from batchwright.model.distinct import KeySpace, SeenKeys
 from batchwright.model.failure import Failure
 
 
@@ -15,13 +16,16 @@ class MemoryStore:
         """Start empty."""
         self._checkpoints: dict[StepKey, Checkpoint] = {}
         self._failures: dict[StepKey, dict[int, Failure]] = {}
+        self._keys: dict[KeySpace, set[bytes]] = {}
 
     def load_checkpoint(self, key: StepKey) -> Checkpoint | None:
         """The last checkpoint stored under this key."""
         return self._checkpoints.get(key)
 
-    def save_checkpoint(self, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
-        """Replace the checkpoint and add the failures; one that is already there stays as it is."""
+    def save_checkpoint(
+        self, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure], seen: SeenKeys | None = None
+    ) -> None:
+        """Replace the checkpoint and add failures and keys; what is already there stays as it is."""
         anchor, fingerprint = decode(encode([checkpoint.position.anchor, checkpoint.position.fingerprint]))
         self._checkpoints[key] = replace(
             checkpoint,
@@ -31,6 +35,14 @@ class MemoryStore:
         known = self._failures.setdefault(key, {})
         for failure in failures:
             known.setdefault(failure.ordinal, failure)
+        if seen is not None:
+            self._keys.setdefault(seen.space, set()).update(seen.digests)
+            if seen.space.is_over(checkpoint):
+                del self._keys[seen.space]
+
+    def known_keys(self, space: KeySpace, digests: Sequence[bytes]) -> set[bytes]:
+        """Which of these keys are stored, in one lap."""
+        return self._keys.get(space, set()).intersection(digests)
 
     def load_failures(self, key: StepKey) -> Iterator[Failure]:
         """Every failure stored under this key, by ordinal."""
@@ -42,4 +54,5 @@ class MemoryStore:
         other = MemoryStore()
         other._checkpoints.update(self._checkpoints)
         other._failures.update({key: dict(failures) for key, failures in self._failures.items()})
+        other._keys.update({space: set(digests) for space, digests in self._keys.items()})
         return other

@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from batchwright.abilities import Remembers
 from batchwright.model.block import Place, Position
 from batchwright.model.checkpoint import Checkpoint, Counts, StepKey
+from batchwright.model.distinct import KeySpace, SeenKeys
 from batchwright.model.failure import Failure, Phase
 from batchwright.ports import Scope, Sink, Writer
 from batchwright.testing.fake_clock import FakeClock
@@ -58,7 +60,8 @@ class SinkDriver:
 
     def open(self) -> Sink[Any]:
         """A new sink, as a new process would open it."""
-        scope = Scope(KEY, _WatchedStore(self.store, self._note), self.clock, self._checkpoint_seconds)
+        store = _WatchedStore(self.store, self._note)
+        scope = Scope(KEY, store, self.clock, self._checkpoint_seconds, keys=KeySpace(KEY))
         return self._make_writer(self.folder).open(scope)
 
     def run(self, chunk_size: int) -> None:
@@ -76,12 +79,15 @@ class SinkDriver:
             sink.close()
 
     def recall(self, sink: Sink[Any]) -> Checkpoint | None:
-        """Recall, and make sure that the failures kept are exactly those before the checkpoint."""
+        """Recall, and make sure that the failures and keys kept are exactly those before the checkpoint."""
         checkpoint = sink.recall()
         self.recalled = 0 if checkpoint is None else checkpoint.position.ordinal
         kept = [failure.ordinal for failure in sink.failures()]
         expected = [failure.ordinal for failure in self.failures(0, self.recalled)]
         assert kept == expected, f"failures at {kept} are kept with a checkpoint at {self.recalled}"
+        if isinstance(sink, Remembers):
+            known, seen = sink.known(self.keys(0, len(self.outputs))), self.keys(0, self.recalled)
+            assert known == set(seen), f"{len(known)} keys are known with a checkpoint at {self.recalled}"
         self._note("recalled")
         return checkpoint
 
@@ -91,9 +97,16 @@ class SinkDriver:
         if outputs:
             sink.write(outputs)
             self._note(f"written {start}-{end}")
+        self.remember(sink, start, end)
         sink.commit(self.checkpoint(end), self.failures(start, end))
         self._note(f"committed {start}-{end}")
         self.clock.advance(0.4)
+
+    def remember(self, sink: Sink[Any], start: int, end: int) -> None:
+        """Have the keys of these items kept with the next commit, by a sink that can."""
+        if isinstance(sink, Remembers):
+            sink.remember(self.keys(start, end))
+            self._note(f"remembered {start}-{end}")
 
     def checkpoint(self, ordinal: int) -> Checkpoint:
         """The checkpoint before this item."""
@@ -106,6 +119,10 @@ class SinkDriver:
     def failures(self, start: int, end: int) -> list[Failure]:
         """The failures of the items from `start` to before `end`."""
         return [self._failure(ordinal) for ordinal in range(start, end) if fails(ordinal)]
+
+    def keys(self, start: int, end: int) -> list[bytes]:
+        """The keys of the items from `start` to before `end`: one each, but for those that fail."""
+        return [ordinal.to_bytes(16, "big") for ordinal in range(start, end) if not fails(ordinal)]
 
     def expected(self) -> list[Any]:
         """Every output, once and in order."""
@@ -150,8 +167,11 @@ class _WatchedStore:
         self._note = note
         self.load_checkpoint = store.load_checkpoint
         self.load_failures = store.load_failures
+        self.known_keys = store.known_keys
 
-    def save_checkpoint(self, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
+    def save_checkpoint(
+        self, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure], seen: SeenKeys | None = None
+    ) -> None:
         self._note(f"before the save at {checkpoint.position.ordinal}")
-        self._store.save_checkpoint(key, checkpoint, failures)
+        self._store.save_checkpoint(key, checkpoint, failures, seen)
         self._note(f"after the save at {checkpoint.position.ordinal}")

@@ -159,6 +159,7 @@ class WriterSuite:
         driver = self._driver(tmp_path)
         sink = driver.open()
         sink.recall()
+        driver.remember(sink, 0, 3)
         sink.commit(driver.checkpoint(3), ())
         sink.commit(driver.checkpoint(4), driver.failures(3, 4))
         sink.close()

@@ -81,6 +81,7 @@ class FunctionSink(Generic[Out_contra]):
         """Call nothing yet."""
         self._scope = scope
         self._function = function
+        self._seen: Sequence[bytes] = ()
 
     def recall(self) -> Checkpoint | None:
         """The last checkpoint stored. The chunk after it may have been written, wholly or partly."""
@@ -91,15 +92,25 @@ class FunctionSink(Generic[Out_contra]):
         self._function(list(outputs))
 
     def commit(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
-        """Store checkpoint and failures in one transaction."""
-        self._scope.store.save_checkpoint(self._scope.key, checkpoint, failures)
+        """Store checkpoint, failures and keys in one transaction."""
+        self._scope.save(checkpoint, failures, self._seen)
+        self._seen = ()
+
+    def known(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Which of these keys are stored."""
+        return self._scope.known(digests)
+
+    def remember(self, digests: Sequence[bytes]) -> None:
+        """Keep keys for the next commit."""
+        self._seen = digests
 
     def rollback(self) -> None:
-        """Nothing: a call cannot be undone."""
+        """Nothing but the keys: a call cannot be undone."""
+        self._seen = ()
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """Store the finished mark."""
-        self._scope.store.save_checkpoint(self._scope.key, replace(checkpoint, finished=True), ())
+        self._scope.save(replace(checkpoint, finished=True), ())
 
     def failures(self) -> Iterator[Failure]:
         """Every failure stored."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from batchwright.databases import postgres, postgres_errors
+from batchwright.databases import postgres, postgres_errors, postgres_keys
 from batchwright.databases import postgres_records as records
 from batchwright.databases.postgres import Database, Vouches
 from batchwright.databases.postgres_waits import LockWaits
@@ -89,6 +89,7 @@ class PostgresSink:
         self._key = scope.key
         self._claims = scope.claims
         self._vouch = _voucher(writer.database, scope) if scope.claims else None
+        self._keys = scope.keys
         self._epoch: int | None = None
         self._database = writer.database
         self._schema = writer.database.schema
@@ -152,11 +153,27 @@ class PostgresSink:
         columns = list(self._columns or (self._rows.table.names if self._rows else ()))
         checkpoint = replace(checkpoint, state={"columns": columns} if columns else {})
         self._require_fence(connection)
+        if self._keys is not None and self._keys.is_over(checkpoint):
+            postgres_keys.forget_keys(connection, self._schema, self._keys)
         records.put_failures(connection, self._schema, self._key, failures)
         records.move_checkpoint(connection, self._schema, self._key, self._checkpoint, checkpoint)
         self._commit(connection)
         self._checkpoint, self._columns = checkpoint, columns
         reach("K13")
+
+    def known(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Which of these keys are in the target."""
+        self._committing = False
+        if self._keys is None or not self._prepared:
+            return set()
+        return postgres_keys.known_keys(self._open(), self._schema, self._keys, digests)
+
+    def remember(self, digests: Sequence[bytes]) -> None:
+        """Write keys into the chunk's transaction, which whoever takes over waits for."""
+        if self._keys is not None:
+            connection = self._begin()
+            self._require_fence(connection)
+            postgres_keys.remember_keys(connection, self._schema, self._keys, digests)
 
     def rollback(self) -> None:
         """Undo the open transaction, with the table if it was created in it."""
@@ -191,6 +208,7 @@ class PostgresSink:
             return Forgotten()
         with self._in_our_words():
             connection = self._open()
+            records.prepare(connection, self._schema)
             postgres.begin(connection)
             try:
                 forgotten = records.forget_before(connection, self._schema, self._key, with_open=with_open)

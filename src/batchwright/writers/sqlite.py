@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from batchwright.databases import sqlite, sqlite_records
+from batchwright.databases import sqlite, sqlite_keys, sqlite_records
 from batchwright.databases.sqlite import quoted
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import FencedError, ItemsFailed
@@ -78,6 +78,7 @@ class SqlSink:
         self._writer = writer
         self._key = scope.key
         self._claims = scope.claims
+        self._keys = scope.keys
         self._epoch: int | None = None
         self._broken: sqlite3.Error | None = None
         self._path = sqlite.database_path(writer.database)
@@ -142,12 +143,26 @@ class SqlSink:
             self._state = {"columns": self._columns}
         checkpoint = Checkpoint(checkpoint.position, checkpoint.counts, self._state, checkpoint.finished)
         self._require_fence(connection)
+        if self._keys is not None and self._keys.is_over(checkpoint):
+            sqlite_keys.forget_keys(connection, self._keys)
         sqlite_records.put_failures(connection, self._key, failures)
         sqlite_records.move_checkpoint(connection, self._key, self._checkpoint, checkpoint)
         self._committing = True
         sqlite.commit(connection)
         self._checkpoint = checkpoint
         reach("K13")
+
+    def known(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Which of these keys are in the target."""
+        self._committing = False
+        if self._keys is None or self._connection is None or not sqlite_records.prepared(self._connection):
+            return set()
+        return sqlite_keys.known_keys(self._connection, self._keys, digests)
+
+    def remember(self, digests: Sequence[bytes]) -> None:
+        """Write keys into the chunk's transaction."""
+        if self._keys is not None:
+            sqlite_keys.remember_keys(self._begin(), self._keys, digests)
 
     def rollback(self) -> None:
         """Undo the open transaction, with the table if it was created in it."""
@@ -182,6 +197,7 @@ class SqlSink:
         if not self.last_lap():
             return Forgotten()
         connection = self._open()
+        sqlite_records.prepare(connection)
         connection.execute("BEGIN IMMEDIATE")
         try:
             forgotten = sqlite_records.forget_before(connection, self._key, with_open=with_open)

@@ -108,6 +108,8 @@ class StagedSink(Generic[Out_contra]):
     _stored: Checkpoint | None
     _volatile: Checkpoint | None
     _failures: list[Failure]
+    _seen: set[bytes]
+    _written: Sequence[bytes]
     _prepared: Mapping[str, Any]
     _begun: bool
     _broken: bool
@@ -157,6 +159,8 @@ class StagedSink(Generic[Out_contra]):
             if data:
                 self._append(data if self._length else self._encoder.head() + data)
             self._failures.extend(failures)
+            self._seen.update(self._written)
+            self._written = ()
             self._volatile = checkpoint
             if self._scope.clock.monotonic() - self._durable_at >= self._scope.checkpoint_seconds:
                 self.flush()
@@ -165,9 +169,19 @@ class StagedSink(Generic[Out_contra]):
             self._broken = True
             raise
 
+    def known(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Which of these keys are stored, or wait for the next durable checkpoint."""
+        waiting = self._seen.intersection(digests)
+        return waiting | self._scope.known([digest for digest in digests if digest not in waiting])
+
+    def remember(self, digests: Sequence[bytes]) -> None:
+        """Keep keys for the next commit; they become durable together with it."""
+        self._written = digests
+
     def rollback(self) -> None:
         """Forget the outputs since the last commit."""
         self._encoder.drop()
+        self._written = ()
 
     def flush(self) -> None:
         """Make all commits so far durable."""
@@ -222,6 +236,8 @@ class StagedSink(Generic[Out_contra]):
         self._stored = None
         self._volatile = None
         self._failures = []
+        self._seen = set()
+        self._written = ()
         self._prepared = {}
         self._begun = False
         self._broken = False
@@ -327,9 +343,10 @@ class StagedSink(Generic[Out_contra]):
 
     def _save(self, checkpoint: Checkpoint, state: Mapping[str, Any], *, finished: bool = False) -> None:
         checkpoint = replace(checkpoint, state=state, finished=finished)
-        self._scope.store.save_checkpoint(self._scope.key, checkpoint, tuple(self._failures))
+        self._scope.save(checkpoint, tuple(self._failures), tuple(self._seen))
         self._stored, self._volatile = checkpoint, None
         self._failures.clear()
+        self._seen.clear()
         self._durable_at = self._scope.clock.monotonic()
 
     def _prepare(self, checkpoint: Checkpoint) -> None:
