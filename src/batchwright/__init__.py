@@ -11,9 +11,11 @@ from batchwright.model.errors import (
     FailureLimitError,
     ItemsFailed,
     JobFailedError,
+    NotPublishedError,
 )
 from batchwright.model.failure import Failure
 from batchwright.model.policy import Retry, Skip
+from batchwright.model.publication import Unpublished
 from batchwright.model.result import JobResult, StepResult
 from batchwright.model.status import Status
 from batchwright.operations import AbandonResult, PruneResult, Trial, abandon, dry_run, prune, prune_targets, resume
@@ -34,6 +36,7 @@ __all__ = [
     "JobFailedError",
     "JobResult",
     "NonIdentifying",
+    "NotPublishedError",
     "PruneResult",
     "ReplayResult",
     "Retry",
@@ -44,6 +47,7 @@ __all__ = [
     "StepResult",
     "Stop",
     "Trial",
+    "Unpublished",
     "abandon",
     "distinct",
     "dry_run",

@@ -40,7 +40,7 @@ from batchwright.places import ledger_path, ledger_place, report_failures, repor
 from batchwright.ports import History, Ledger, Observer, Reader, Writer
 from batchwright.ports.runners import Runner
 from batchwright.readers.iterables import is_one_shot, iterable_reader
-from batchwright.step import BoundStep, Step
+from batchwright.step import BoundStep, Step, publishing_writer
 from batchwright.writers.functions import function_writer
 
 
@@ -211,6 +211,8 @@ def _reader(step: Step[Any, Any], *, durable: bool) -> Reader[Any]:
 
 
 def _writer(step: Step[Any, Any]) -> Writer[Any]:
+    if step.atomic:
+        return publishing_writer(step)
     return step.write if isinstance(step.write, Writer) else function_writer(step.write)
 
 

@@ -4,7 +4,7 @@ The one rule: whatever is wrong with a declaration is said here, before anything
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from batchwright.model.distinct import Distinct
@@ -12,9 +12,10 @@ from batchwright.model.drop import Drop
 from batchwright.model.errors import DeclarationError
 from batchwright.model.policy import Retry, Skip
 from batchwright.model.processor import ProcessorKind, function_address, processor_kind
+from batchwright.model.publication import Atomic, Publication, Unpublished, check_atomic
 from batchwright.model.secrets import scrub
 from batchwright.model.timeouts import check_count, check_timeouts
-from batchwright.ports import Reader, Source, Target, Writer
+from batchwright.ports import Publishes, Reader, Source, Target, Writer
 from batchwright.ports.runners import Runner
 
 In = TypeVar("In")
@@ -39,6 +40,8 @@ class StepOptions(TypedDict, total=False):
     workers: int
     runner: Runner | None
     max_in_flight: int | None
+    atomic: Atomic
+    publish_if: Callable[[Unpublished], object] | None
 
 
 @dataclass(frozen=True, eq=False, init=False, slots=True)
@@ -59,6 +62,10 @@ class Step(Generic[In, Out]):
     `process` is async, else on threads; `runner` says where instead. `max_in_flight` bounds the items that are read
     and not committed yet; by default three chunks, or four per worker where that is more.
 
+    With `atomic=True` outputs are staged chunk by chunk and become visible all at once when the step is complete, if
+    `publish_if` says so; with `atomic="transaction"` the step is one transaction, and begins anew after a crash. An
+    atomic step whose `skip` has no limit allows no failure.
+
     Raises DeclarationError for what cannot be meant.
     """
 
@@ -78,6 +85,8 @@ class Step(Generic[In, Out]):
     workers: int
     runner: Runner | None
     max_in_flight: int | None
+    atomic: Atomic
+    publish_if: Callable[[Unpublished], object] | None
     secrets: tuple[str, ...]
 
     @overload
@@ -153,6 +162,8 @@ class Step(Generic[In, Out]):
         workers: int = 1,
         runner: Runner | None = None,
         max_in_flight: int | None = None,
+        atomic: Atomic = False,
+        publish_if: Callable[[Unpublished], object] | None = None,
     ) -> None:
         """Check and keep the declaration; nothing is opened."""
         before = (after,) if isinstance(after, str) else None if after is None else tuple(after)
@@ -161,7 +172,10 @@ class Step(Generic[In, Out]):
         set_fields(self, checkpoint_seconds=checkpoint_seconds, timeout_seconds=timeout_seconds)
         set_fields(self, chunk_timeout_seconds=chunk_timeout_seconds, item_timeout_seconds=item_timeout_seconds)
         set_fields(self, workers=workers, runner=runner, max_in_flight=max_in_flight)
+        set_fields(self, atomic=atomic, publish_if=publish_if)
         _check_step(self)
+        if atomic and skip is not None and skip.limit is None:
+            set_fields(self, skip=replace(skip, limit=0))
 
     @property
     def processor_kind(self) -> ProcessorKind:
@@ -222,6 +236,7 @@ def _check_step(step: Step[Any, Any]) -> None:
         value = getattr(step, field)
         if value is not None and not isinstance(value, kind):
             raise DeclarationError(f"step '{step.name}': {field} must be a {kind.__name__}", f"got {value!r}")
+    _check_publication(step)
 
 
 def _check_workers(step: Step[Any, Any]) -> None:
@@ -277,3 +292,36 @@ def _check_ports(step: Step[Any, Any]) -> None:
             f"{step.target_address} is a kind of {processor_kind(step.write)}",
             "move the waiting into an async processor, and write with a plain function",
         )
+
+
+def publishing_writer(step: Step[Any, Any]) -> Writer[Any]:
+    """The writer of an atomic step, which publishes everything at once. Raises DeclarationError if there is none."""
+    shows = step.skip is None or (step.skip.payload and not step.skip.redact)
+    publication = Publication(step.name, step.atomic == "transaction", step.publish_if, shows)
+    target: object = step.write
+    if isinstance(target, Publishes):
+        return target.publishing(publication)
+    found = f"{step.target_address} hands on its outputs as they come, and takes none back"
+    if isinstance(target, Writer):
+        found = f"{step.target_address} does not stage its outputs"
+    raise DeclarationError(
+        f"step '{step.name}': atomic needs a writer that can publish everything at once",
+        found,
+        "write with insert, upsert, csv_file, json_lines_file or text_file, or leave atomic out",
+    )
+
+
+def _check_publication(step: Step[Any, Any]) -> None:
+    check_atomic(step.name, step.atomic)
+    if step.publish_if is not None and not step.atomic:
+        raise DeclarationError(
+            f"step '{step.name}': publish_if needs atomic",
+            "without it every chunk is published when it is written",
+            "add atomic=True, or leave publish_if out",
+        )
+    if step.publish_if is not None and (
+        not callable(step.publish_if) or processor_kind(step.publish_if) is not ProcessorKind.FUNCTION
+    ):
+        raise DeclarationError(f"step '{step.name}': publish_if must be a plain function", f"got {step.publish_if!r}")
+    if step.atomic:
+        publishing_writer(step)

@@ -5,9 +5,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from batchwright.model.publication import Publication
 from batchwright.ports import Writer
-from batchwright.testing.writer_suite import WriterSuite
+from batchwright.testing.sink_driver import SinkDriver
+from batchwright.testing.writer_suite import ITEMS, WriterSuite
 from batchwright.writers import execute, insert, upsert
+
+STAGED = "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '%batchwright%_1'"
 
 COLUMNS = {"id": "INTEGER CHECK (id >= 0)", "name": "TEXT"}
 
@@ -82,6 +86,77 @@ class TestInsertThatIgnoresConflicts(SqlSuite):
 class TestUpsert(SqlSuite):
     def writer(self, folder: Path) -> Writer[Any]:
         return upsert(address(folder), "t", key="id", columns=COLUMNS)
+
+
+class TestAtomicInsert(SqlSuite):
+    """What is refused at once is what the staging table cannot hold; constraints are judged when it is published."""
+
+    def writer(self, folder: Path) -> Writer[Any]:
+        return insert(address(folder), "t", columns=COLUMNS).publishing(Publication("write"))
+
+    def bad_output(self) -> Any:
+        return {"id": 1, "name": "\ud800"}
+
+    def read_back(self, folder: Path) -> list[Any]:
+        assert query(folder, STAGED) == [] or query(folder, "SELECT finished FROM batchwright_checkpoints") != [(1,)]
+        return super().read_back(folder)
+
+
+class TestAtomicUpsert(TestAtomicInsert):
+    def writer(self, folder: Path) -> Writer[Any]:
+        return upsert(address(folder), "t", key="id", columns=COLUMNS).publishing(Publication("write"))
+
+
+class TestAtomicUpsertOfTheFirst(TestAtomicInsert):
+    def writer(self, folder: Path) -> Writer[Any]:
+        write = upsert(address(folder), "t", key="id", columns=COLUMNS, duplicates="first")
+        return write.publishing(Publication("write"))
+
+
+class TestInsertAsOneTransaction(SqlSuite):
+    """Nothing is kept of a run that does not come to its end."""
+
+    def writer(self, folder: Path) -> Writer[Any]:
+        return insert(address(folder), "t", columns=COLUMNS).publishing(Publication("write", one_transaction=True))
+
+    def test_closing_undoes_what_is_not_committed(self, tmp_path: Path) -> None:
+        driver = self._driver(tmp_path)
+        sink = driver.open()
+        sink.recall()
+        driver.write_chunk(sink, 0, 4)
+        sink.close()
+        sink = driver.open()
+        assert sink.recall() is None
+        sink.close()
+        assert self.read_back(driver.folder) == []
+
+    def test_a_checkpoint_comes_back_as_it_was_given(self, tmp_path: Path) -> None:
+        driver = self._driver(tmp_path)
+        driver.run(3)
+        sink = driver.open()
+        checkpoint = sink.recall()
+        assert checkpoint is not None
+        given = driver.checkpoint(ITEMS)
+        assert (checkpoint.position, checkpoint.counts, checkpoint.finished) == (given.position, given.counts, True)
+        assert list(sink.failures()) == driver.failures(0, ITEMS)
+        sink.close()
+
+    def test_chunks_without_outputs_are_committed_too(self, tmp_path: Path) -> None:
+        driver = self._driver(tmp_path)
+        sink = driver.open()
+        sink.recall()
+        sink.commit(driver.checkpoint(4), driver.failures(0, 4))
+        sink.finish(driver.checkpoint(4))
+        sink.close()
+        self._assert_finished_at(driver, 4)
+
+    def _assert_finished_at(self, driver: SinkDriver, ordinal: int) -> None:
+        sink = driver.open()
+        checkpoint = driver.recall(sink)
+        sink.close()
+        assert checkpoint is not None
+        assert (checkpoint.position.ordinal, checkpoint.finished) == (ordinal, True)
+        assert self.read_back(driver.folder) == []
 
 
 class TestExecuteOfARunningBalance(SqlSuite):

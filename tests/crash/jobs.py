@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.crash.clock import CLOCK
+from tests.crash.job_tables import FAMILY, FIRSTS, ITEMS, NUMBERS, ORDERS, SHOP, WHOLE
 
-from batchwright import DROP, Drop, Job, Retry, Skip, Step, distinct, each
+from batchwright import DROP, Drop, Job, Retry, Skip, Step, Unpublished, distinct, each
 from batchwright.model.block import Block, Place, Position
 from batchwright.model.fault_points import reach
 from batchwright.readers import csv_rows, json_lines, query, text_lines
 from batchwright.writers import csv_file, execute, insert, json_lines_file, text_file, upsert
-
-ITEMS = 40
 
 CHUNK = 3
 
@@ -122,6 +121,20 @@ def firsts(folder: Path) -> Job:
     )
 
 
+def whole(folder: Path) -> Job:
+    """All or nothing: rows without a key, keys that come again, and steps that are one transaction."""
+    database = f"sqlite:///{folder}/whole.db"
+    sales, some = csv_rows(folder / "sales.csv"), Skip(on=BAD.on, limit=ITEMS)
+    moves = "INSERT INTO moves VALUES (:shop, :amount)"
+    return Job(
+        "whole",
+        step("stage", sales, to_sound_sale, insert(database, "sales"), skip=some, atomic=True),
+        step("keep", latest, to_latest, upsert(database, "latest", key="shop"), atomic=True, publish_if=has_seven),
+        step("once", sales, to_sound_sale, insert(database, "once"), skip=some, atomic="transaction"),
+        step("move", Pages(), to_small_move, execute(database, moves), atomic="transaction", publish_if=has_all),
+    )
+
+
 JOBS: dict[str, Callable[[Path], Job]] = {
     "tables": tables,
     "files": files,
@@ -129,6 +142,7 @@ JOBS: dict[str, Callable[[Path], Job]] = {
     "slow": slow,
     "firsts": firsts,
     "calls": calls,
+    "whole": whole,
 }
 
 ADD = "UPDATE balance SET total = total + :amount WHERE shop = :shop"
@@ -148,53 +162,10 @@ def prepare(folder: Path) -> None:
     (folder / "documents.jsonl").write_text("\n".join(documents) + "\n")
     execute_script(folder / "shop.db", SHOP)
     execute_script(folder / "family.db", FAMILY)
+    execute_script(folder / "whole.db", WHOLE)
     execute_script(folder / "orders.db", ORDERS)
     execute_script(folder / "numbers.db", NUMBERS)
     execute_script(folder / "firsts.db", FIRSTS)
-
-
-SHOP = """
-PRAGMA journal_mode = WAL;
-CREATE TABLE audit (id INTEGER);
-CREATE TABLE sales (id INTEGER, shop TEXT, amount INTEGER CHECK (amount <> 13));
-CREATE TRIGGER audited BEFORE INSERT ON sales BEGIN
-    INSERT INTO audit VALUES (NEW.id);
-    SELECT RAISE(FAIL, 'too large') WHERE NEW.amount > 900;
-END;
-CREATE TABLE parts (id INTEGER, part INTEGER CHECK (part <> 3 OR id <> 8));
-CREATE TABLE balance (shop TEXT PRIMARY KEY, total INTEGER);
-INSERT INTO balance VALUES ('s0', 0), ('s1', 0), ('s2', 0);
-"""
-
-FAMILY = """
-CREATE TABLE parents (code TEXT UNIQUE, id INTEGER UNIQUE);
-CREATE TABLE children (parent INTEGER REFERENCES parents (id) ON UPDATE CASCADE);
-CREATE TABLE renamed (parent INTEGER);
-CREATE TRIGGER audited_children AFTER UPDATE ON children BEGIN
-    INSERT INTO renamed VALUES (NEW.parent);
-    SELECT RAISE(FAIL, 'no such number') WHERE NEW.parent % 7 = 3;
-END;
-INSERT INTO parents VALUES ('c0', -1), ('c1', -2), ('c2', -3);
-INSERT INTO children VALUES (-1), (-2), (-3);
-"""
-
-ORDERS = """
-CREATE TABLE shops (id INTEGER PRIMARY KEY);
-INSERT INTO shops VALUES (0), (1), (2);
-CREATE TABLE orders (id INTEGER, shop INTEGER REFERENCES shops DEFERRABLE INITIALLY DEFERRED);
-CREATE TABLE order_lines (id INTEGER, line INTEGER);
-"""
-
-FIRSTS = """
-CREATE TABLE firsts (id INTEGER CHECK (id NOT IN (2, 9)), key INTEGER);
-CREATE TABLE laps (id INTEGER, key INTEGER);
-"""
-
-NUMBERS = f"""
-CREATE TABLE numbers (id INTEGER PRIMARY KEY, name TEXT);
-WITH RECURSIVE n (id) AS (SELECT 0 UNION ALL SELECT id + 1 FROM n WHERE id < {ITEMS - 1})
-INSERT INTO numbers SELECT id, 'name ' || id FROM n;
-"""
 
 
 def execute_script(path: Path, script: str) -> None:
@@ -225,6 +196,31 @@ def to_steady_sale(row: dict[str, str]) -> dict[str, Any] | Drop:
     if amount < 0:
         raise ValueError(f"the amount of {number} is negative")
     return DROP if number % 8 == 7 else {"id": number, "shop": row["shop"], "amount": amount}
+
+
+def to_sound_sale(row: dict[str, str]) -> dict[str, Any] | Drop:
+    """What would break a rule of a table is refused beforehand."""
+    sale = to_steady_sale(row)
+    if not isinstance(sale, Drop) and sale["amount"] == amount_of(19):
+        raise ValueError("too large")
+    return sale
+
+
+def to_small_move(number: int) -> dict[str, Any]:
+    """What is added to a shop."""
+    reach("K5")
+    return {"shop": f"s{number % 3}", "amount": number}
+
+
+def has_seven(batch: Unpublished) -> bool:
+    """Whether a table is as it has to be published."""
+    reach("K5")
+    return batch.query("SELECT count(*) FROM latest") == [(7,)] == batch.query(f"SELECT count(*) FROM {batch.staged}")
+
+
+def has_all(batch: Unpublished) -> bool:
+    """Whether each item has its row in the open transaction."""
+    return batch.query("SELECT count(*), sum(amount) FROM moves") == [(ITEMS, sum(range(ITEMS)))]
 
 
 def to_parts(row: dict[str, str]) -> Iterator[dict[str, int]]:

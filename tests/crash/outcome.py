@@ -62,6 +62,8 @@ def rows_in(folder: Path) -> Iterator[str]:
             yield f"{path.name} is {sound}"
             names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
             for (table,) in names:
+                if table.startswith("_batchwright"):
+                    yield f"left over: {table}"
                 if not table.startswith(("batchwright", "sqlite")):
                     yield from (f"{table} {row}" for row in connection.execute(f"SELECT * FROM {table}"))
 
@@ -112,6 +114,19 @@ def ledger_facts(job: Job, folder: Path) -> Iterator[str]:
 def difference(found: Counter[str], expected: Counter[str]) -> Difference:
     """What is lost and what is there twice."""
     return Difference(expected - found, found - expected)
+
+
+def seen_in_part(folder: Path, expected: Counter[str]) -> list[str]:
+    """The tables of `whole` that hold some of their rows and not all, at a moment between two starts."""
+    found = Counter(rows_in(folder))
+    problems = []
+    for table in ("sales", "latest", "once", "moves"):
+        seen, whole = (
+            Counter({t: n for t, n in facts.items() if t.startswith(f"{table} (")}) for facts in (found, expected)
+        )
+        if seen and seen != whole:
+            problems.append(f"{table}: a reader sees {seen.total()} rows of {whole.total()}")
+    return problems
 
 
 def wrong_rows(folder: Path) -> list[str]:

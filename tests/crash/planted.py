@@ -20,6 +20,7 @@ from batchwright.model.checkpoint import Checkpoint, StepKey
 from batchwright.model.failure import Failure
 from batchwright.ports import Scope
 from batchwright.writers import sqlite as sql
+from batchwright.writers import sqlite_staging
 
 Patch = Callable[[Any, str, Any], None]
 
@@ -67,8 +68,9 @@ def no_savepoint(patch: Patch) -> None:
         def in_transaction(self) -> bool:
             return self._connection.in_transaction
 
-    for name in ("_write_group", "_write_singly"):
-        patch(sql.SqlSink, name, _with_connection(getattr(sql.SqlSink, name), WithoutSavepoints))
+    patch(sql.SqlSink, "_write_group", _with_connection(sql.SqlSink._write_group, WithoutSavepoints))
+    singly = sql.write_singly
+    patch(sql, "write_singly", lambda connection, *rest: singly(WithoutSavepoints(connection), *rest))
 
 
 def trigger_behind_a_cascade_overlooked(patch: Patch) -> None:
@@ -160,6 +162,64 @@ def keys_in_memory_only(patch: Patch) -> None:
     patch(sql.SqlSink, "known", lambda self, digests: seen.get(self._key, set()).intersection(digests))
 
 
+def published_without_its_mark(patch: Patch) -> None:
+    """What is staged is published in one transaction, and the finished mark set in the next."""
+    publish = sqlite_staging.Stage.publish
+
+    def apart(self: Any, connection: sqlite3.Connection, checkpoint: Checkpoint) -> None:
+        publish(self, connection, checkpoint)
+        sqlite.commit(connection)
+        connection.execute("BEGIN IMMEDIATE")
+
+    patch(sqlite_staging.Stage, "publish", apart)
+
+
+def staging_dropped_apart(patch: Patch) -> None:
+    """The staging table is dropped in a transaction of its own, after what was in it is published."""
+    drop = "DROP TABLE"
+
+    class Late:
+        def __init__(self, connection: sqlite3.Connection) -> None:
+            self._connection = connection
+
+        def execute(self, statement: str, *parameters: Any) -> Any:
+            if statement.startswith(drop):
+                self._connection.execute("COMMIT")
+                self._connection.execute("BEGIN IMMEDIATE")
+            return self._connection.execute(statement, *parameters)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._connection, name)
+
+    publish = sqlite_staging.Stage.publish
+    patch(sqlite_staging.Stage, "publish", lambda self, connection, mark: publish(self, Late(connection), mark))
+
+
+def staged_rows_without_their_checkpoint(patch: Patch) -> None:
+    """A chunk of staged rows is committed before its checkpoint."""
+    begin = sql.SqlSink._require_fence
+
+    def apart(self: Any, connection: sqlite3.Connection) -> None:
+        begin(self, connection)
+        if self._stage is not None and connection.in_transaction:
+            connection.execute("COMMIT")
+            connection.execute("BEGIN IMMEDIATE")
+
+    patch(sql.SqlSink, "_require_fence", apart)
+
+
+def chunks_of_one_transaction_committed(patch: Patch) -> None:
+    """A step that is one transaction commits each chunk."""
+    keep = sql.SqlSink.keep
+
+    def early(self: Any) -> None:
+        keep(self)
+        self._connection.execute("COMMIT")
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    patch(sql.SqlSink, "keep", early)
+
+
 def ledger_local_keys(patch: Patch) -> None:
     """What is stored in a target is found by a number that only one ledger knows."""
     build = sql.SqlSink.__init__
@@ -194,6 +254,10 @@ BUGS: dict[str, Callable[[Patch], None]] = {
         failures_stored_apart,
         keys_before_the_commit,
         keys_in_memory_only,
+        published_without_its_mark,
+        staging_dropped_apart,
+        staged_rows_without_their_checkpoint,
+        chunks_of_one_transaction_committed,
         ledger_local_keys,
     )
 }

@@ -23,6 +23,10 @@ CLAIMS = {
     "failures_stored_apart": ALL,
     "keys_before_the_commit": KILLS,
     "keys_in_memory_only": KILLS,
+    "published_without_its_mark": KILLS,
+    "staging_dropped_apart": KILLS,
+    "staged_rows_without_their_checkpoint": KILLS,
+    "chunks_of_one_transaction_committed": KILLS,
     "ledger_local_keys": ("another_ledger", "at_random_places"),
 }
 

@@ -53,6 +53,7 @@ def _write_step(step: StepExplanation) -> None:
         ("may happen twice", step.may_happen_twice),
         ("chunk", f"{step.chunk_size:,} items"),
     ]
+    facts += [("published", step.published)] if step.published else []
     facts += [("retry", step.retry)] if step.retry else []
     facts += [("set aside", step.skip)] if step.skip else []
     write_facts(facts, indent="  ")

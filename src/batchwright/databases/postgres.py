@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from urllib.parse import parse_qsl, quote, unquote
 
-from batchwright.databases.postgres_errors import explained
-from batchwright.model.checkpoint import InstanceKey
+from batchwright.databases.postgres_errors import classify, explained
+from batchwright.model.checkpoint import InstanceKey, StepKey
 from batchwright.model.errors import ConfigurationError, WriteError
 from batchwright.model.fault_points import reach
+from batchwright.model.guarantee import Fault
 
 if TYPE_CHECKING:
     from batchwright.databases.postgres_connection import BoundedConnection
@@ -31,6 +32,9 @@ STATEMENT_SECONDS = 60
 
 LOCK_SECONDS = 10
 """How long one statement waits for somebody else's lock."""
+
+PUBLISHING_SECONDS = 6 * 60 * 60
+"""How long the one statement may take that publishes what an atomic step has staged."""
 
 IDLE_SECONDS = 20
 """How long a transaction may stay open with nothing happening in it: a frozen owner must not block its successor."""
@@ -84,6 +88,24 @@ class Vouches(Protocol):
         database and schema that the ledger is in, or nothing is owned.
         """
         ...
+
+
+def try_connecting(database: Database) -> None:
+    """Raise ConfigurationError or TargetError for what no waiting mends; a server that is away now may come back."""
+    try:
+        close(connect(database))
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        if classify(error) is not Fault.TRANSIENT:
+            raise
+
+
+def voucher_of(store: object, database: Database, key: StepKey) -> "Callable[[Connection], None] | None":
+    """The word of a step's store that the work is still ours, where it is in the same database."""
+    if not isinstance(store, Vouches):
+        return None
+    return store.voucher(database, InstanceKey(key.job, key.parameters_hash))
 
 
 def is_postgres(url: object) -> bool:
@@ -233,6 +255,15 @@ def executing(connection: "Connection | None") -> bool:
     with contextlib.suppress(Exception):
         return connection is not None and connection.info.transaction_status == 1  # 1: ACTIVE
     return False
+
+
+def publishing_time(connection: "Connection") -> None:
+    """Let the open transaction move all rows of a step in one statement, where nobody has chosen another time-out."""
+    connection.execute(
+        "SELECT set_config('statement_timeout', %s, true) FROM pg_settings WHERE name = 'statement_timeout' "
+        "AND setting = %s",
+        [f"{PUBLISHING_SECONDS}s", str(STATEMENT_SECONDS * 1_000)],
+    )
 
 
 def in_transaction(connection: "Connection") -> bool:

@@ -114,10 +114,10 @@ def is_connection_failure(error: BaseException | None) -> bool:
 
 def explained(error: BaseException, shown: str, secrets: tuple[str, ...] = ()) -> BatchwrightError:
     """A driver's error in our words: what is wrong with which database, and what to do. Without any secret."""
-    found = _words(error)
+    found = words(error)
     for secret in secrets:
         found = found.replace(secret, "***")
-    state = sqlstate(error) or next((code for words, code in _TURNED_AWAY if words in found), "")
+    state = sqlstate(error) or next((code for phrase, code in _TURNED_AWAY if phrase in found), "")
     for states, kind, wrong, mend in _EXPLANATIONS:
         if state.startswith(states):
             return kind(wrong.format(shown), found, mend)
@@ -136,7 +136,23 @@ def sqlstate(error: Any) -> str:
     return str(getattr(error, "sqlstate", "") or "")
 
 
-def _words(error: BaseException) -> str:
+def repeats_a_key(error: BaseException) -> bool:
+    """Whether a row was refused because its key is there already."""
+    return sqlstate(error) == "23505"
+
+
+def row_free_words(error: BaseException) -> str:
+    """What the server said, without any value of a row."""
+    primary = getattr(getattr(error, "diag", None), "message_primary", None)
+    name = getattr(getattr(error, "diag", None), "constraint_name", None)
+    code = sqlstate(error)
+    # Only a constraint's message is known to have names in it and no values.
+    return (
+        " ".join(str(primary).split()) if primary and code.startswith("23") else f"SQLSTATE {code} {name or ''}".strip()
+    )
+
+
+def words(error: BaseException) -> str:
     """What the server said, on one line, without the SQL around it."""
     diagnosis = getattr(error, "diag", None)
     primary = getattr(diagnosis, "message_primary", None)

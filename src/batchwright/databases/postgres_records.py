@@ -1,6 +1,7 @@
 """Checkpoint and failure rows in a PostgreSQL schema, for targets and for the ledger alike.
 
-The one rule: nothing here commits. The caller's transaction holds data, checkpoint and failures together.
+The one rule: nothing here commits but `forget_older_laps`. The caller's transaction holds data, checkpoint and failures
+together.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchwright.databases import postgres_keys
 from batchwright.databases.migrations import Migration, numbered_scripts
-from batchwright.databases.postgres import driver, quoted, roll_back
+from batchwright.databases.postgres import begin, commit, driver, quoted, roll_back
 from batchwright.databases.postgres_schema import migrate, schema_version
 from batchwright.databases.postgres_texts import escaped, unescaped
 from batchwright.databases.records import (
@@ -255,3 +256,17 @@ def _run(connection: "Connection", sql: str, schema: str, values: Sequence[Any])
 
 def _in_schema(sql: str, schema: str) -> bytes:
     return sql.format(schema=quoted(schema).replace("%", "%%")).encode()
+
+
+def forget_older_laps(
+    connection: "Connection", schema: str, key: StepKey, *, with_open: bool, pretend: bool
+) -> Forgotten:
+    """Forget the laps before the newest in a transaction of its own; with `pretend` only count."""
+    begin(connection)
+    try:
+        forgotten = forget_before(connection, schema, key, with_open=with_open)
+        if not pretend:
+            commit(connection)
+    finally:
+        roll_back(connection)
+    return forgotten

@@ -8,7 +8,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,6 +172,26 @@ def roll_back(connection: sqlite3.Connection) -> None:
             connection.execute("ROLLBACK")
 
 
+def refusal(connection: sqlite3.Connection, write: Callable[[], object], *, undoes: bool = True) -> Exception | None:
+    """Write, and give the error if the database refuses a row, with all of it undone. Any other error is raised."""
+    # A trigger's RAISE(FAIL), or a constraint with ON CONFLICT FAIL, leaves half a statement behind.
+    if undoes:
+        connection.execute("SAVEPOINT batchwright_rows")
+    refused = None
+    try:
+        write()
+    except Exception as error:
+        if classify(error) is not Fault.REFUSED or not connection.in_transaction:
+            raise
+        if undoes:
+            connection.execute("ROLLBACK TO batchwright_rows")
+        # Its traceback would hold these frames, and they the chunk, until the garbage collector comes.
+        refused = error.with_traceback(None)
+    if undoes:
+        connection.execute("RELEASE batchwright_rows")
+    return refused
+
+
 def classify(error: BaseException) -> Fault:
     """What an error from a statement means for the chunk. Errors of COMMIT are judged by `classify_commit`."""
     if isinstance(error, sqlite3.Error):
@@ -191,6 +211,11 @@ def classify_commit(error: BaseException) -> Fault:
     """What an error from COMMIT means: anything but a lock or a deferred constraint leaves it in doubt."""
     fault = classify(error)
     return Fault.DOUBTFUL if fault is Fault.FATAL and isinstance(error, sqlite3.Error) else fault
+
+
+def repeats_a_key(error: BaseException) -> bool:
+    """Whether a row was refused because its key is there already."""
+    return getattr(error, "sqlite_errorname", "") in ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY")
 
 
 def explained(error: sqlite3.Error, path: Path) -> BatchwrightError:

@@ -1,13 +1,14 @@
 """Checkpoint and failure rows in a SQLite database, for targets and for the ledger alike.
 
-The one rule: nothing here commits. The caller's transaction holds data, checkpoint and failures together.
+The one rule: nothing here commits but `forget_older_laps`. The caller's transaction holds data, checkpoint and failures
+together.
 """
 
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from batchwright.databases import sqlite_keys
+from batchwright.databases import sqlite, sqlite_keys
 from batchwright.databases.migrations import Migration, numbered_scripts
 from batchwright.databases.records import (
     FAILURE,
@@ -211,3 +212,15 @@ def forget_before(connection: sqlite3.Connection, key: StepKey, *, with_open: bo
     ).fetchall()
     failures = sum(forget_failures(connection, instance, lap, key.step, with_open=with_open) for (lap,) in laps)
     return Forgotten(failures=failures, checkpoints=forget_laps(connection, instance, below, key.step))
+
+
+def forget_older_laps(connection: sqlite3.Connection, key: StepKey, *, with_open: bool, pretend: bool) -> Forgotten:
+    """Forget the laps before the newest in a transaction of its own; with `pretend` only count."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        forgotten = forget_before(connection, key, with_open=with_open)
+        if not pretend:
+            sqlite.commit(connection)
+    finally:
+        sqlite.roll_back(connection)
+    return forgotten

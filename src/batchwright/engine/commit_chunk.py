@@ -40,7 +40,8 @@ class OpenTarget:
     """A step's open sink with everything that commits need. `checkpoint` is the last one committed.
 
     `undoes` says that what is written can be undone until it is committed; `owned` raises FencedError once the work may
-    be somebody else's; `sent` are the failures of the last commit that was tried.
+    be somebody else's; `holds` says that no commit is durable before the end; `sent` are the failures of the last
+    commit that was tried.
     """
 
     step: str
@@ -53,6 +54,7 @@ class OpenTarget:
     checkpoint: Checkpoint
     committed: Callable[[Checkpoint, Sequence[Failure]], None]
     owned: Callable[[], None]
+    holds: bool = False
     rollbacks: int = field(default=0, init=False)
     retried: int = field(default=0, init=False)
     sent: Sequence[Failure] = field(default=(), init=False)
@@ -288,7 +290,8 @@ def _has_committed(target: OpenTarget) -> bool:
 def _recalled(target: OpenTarget) -> Checkpoint | None:
     """The target's checkpoint. Raises GroundChangedError if it is behind what was committed: a gap would be left."""
     recalled = ask(target.sink, target.write_retry, target.attempts.pause)
-    found, known = recalled.counts.commits if recalled else 0, target.checkpoint.counts.commits
+    found = recalled.counts.commits if recalled else 0
+    known = 0 if target.holds else target.checkpoint.counts.commits
     if found < known:
         raise GroundChangedError(
             f"step '{target.step}': its target lacks work that was committed to it",

@@ -3,7 +3,7 @@
 The one rule: it looks at the declaration only. Nothing is opened, checked, created or called.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,9 @@ from batchwright.ports import Reader, Writer
 from batchwright.step import Step
 
 LARGEST_SENSIBLE_CHUNK = 100_000
+
+LARGEST_SENSIBLE_TRANSACTION = 20_000
+"""Items in one transaction: about a second of writing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class StepExplanation:
     chunk_size: int
     retry: str
     skip: str
+    published: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ def _explain_step(step: Step[Any, Any], after: tuple[str, ...]) -> StepExplanati
         chunk_size=step.chunk_size,
         retry=f"{step.retry.attempts} attempts on {_names(step.retry.on)}" if step.retry else "",
         skip=_describe_skip(step),
+        published=_describe_publication(step),
     )
 
 
@@ -105,6 +110,18 @@ def _may_happen_twice(step: Step[Any, Any]) -> str:
             return f"the outputs of {chunk} may be written again{calls and '; process is called again for them'}"
 
 
+def _describe_publication(step: Step[Any, Any]) -> str:
+    """How an atomic step becomes visible, and what that costs; empty for any other."""
+    if not step.atomic:
+        return ""
+    asked = ", if publish_if says so" if step.publish_if is not None else ""
+    if step.atomic == "transaction":
+        return f"all or nothing (one transaction){asked}: cheapest for few rows; a crash costs all of them"
+    if _guarantee(step.write) is Guarantee.EXACTLY_ONCE and hasattr(step.write, "replaces_target"):
+        return "all or nothing: a file appears whole anyway"
+    return f"all or nothing (staged){asked}: every row is written twice; a restart goes on where it was"
+
+
 def _describe_skip(step: Step[Any, Any]) -> str:
     if step.skip is None:
         return ""
@@ -120,6 +137,7 @@ def _warnings(step: Step[Any, Any], *, anew: bool) -> Iterator[StepWarning]:
     yield from _warn_of_chunks(step)
     yield from _warn_of_restart(step)
     yield from _warn_of_bad_items(step)
+    yield from _warn_of_large_transactions(step)
     yield from _warn_of_repetition(step, anew=anew)
 
 
@@ -129,6 +147,18 @@ def _warn_of_chunks(step: Step[Any, Any]) -> Iterator[StepWarning]:
             step.name,
             f"a chunk of {step.chunk_size:,} items is held in memory whole, and a crash costs all of it",
             "set chunk_size to a few thousand",
+        )
+
+
+def _warn_of_large_transactions(step: Step[Any, Any]) -> Iterator[StepWarning]:
+    source: object = step.read
+    size = len(source) if isinstance(source, Sized) else None
+    if step.atomic == "transaction" and (size is None or size > LARGEST_SENSIBLE_TRANSACTION):
+        many = "an input of unknown size" if size is None else f"{size:,} items"
+        yield StepWarning(
+            step.name,
+            f"one transaction over {many}: it holds its locks from first to last, and a crash undoes all of it",
+            "write atomic=True, which stages chunk by chunk; or leave atomic out, if a part may be seen",
         )
 
 

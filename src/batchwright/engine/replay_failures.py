@@ -53,6 +53,12 @@ def replay_failures(bound: BoundStep, context: RunContext) -> Replayed:
     not transactional: there nothing could keep an item from being written twice.
     """
     step, writer = bound.step, bound.writer
+    if step.atomic:
+        raise NotReplayableError(
+            f"step '{step.name}' is atomic: it publishes everything at once, or nothing",
+            f"its failures are not in {step.target_address}",
+            "mend the input or the code and run the job anew with --again",
+        )
     key = context.step_key(step.name)
     scope = Scope(key, context.ledger, context.clock, step.checkpoint_seconds, claims=True)
     with closing(writer.open(keeping_keys(scope, step))) as sink:

@@ -181,12 +181,23 @@ def _require_confirmation(bound: Mapping[str, BoundStep], context: RunContext) -
     """Beginning again would add rows a second time: a person has to say yes."""
     for name, step in bound.items():
         last = context.ledger.last_step(context.step_key(name))
-        if last is not None and last.counts.outputs and getattr(step.writer, "adds_again", False):
+        adds = getattr(step.writer, "adds_again", False) and last is not None and last.counts.outputs > 0
+        if last is not None and adds and _is_visible(step, context):
             raise ConfirmationError(
                 f"step '{name}' adds rows: beginning again writes {last.counts.outputs:,} of them a second time",
                 step.step.target_address,
                 "say yes with --yes (run(…, yes=True) in Python), or use upsert",
             )
+
+
+def _is_visible(step: BoundStep, context: RunContext) -> bool:
+    """Whether others see what a step has written: of an atomic one all or nothing, by its target's word."""
+    if not step.step.atomic:
+        return True
+    key = context.step_key(step.step.name)
+    with closing(step.writer.open(Scope(key, context.ledger, context.clock))) as sink:
+        checkpoint = sink.recall()
+    return checkpoint is not None and checkpoint.finished
 
 
 def _already_complete(

@@ -7,8 +7,6 @@ The states of a step, and what holds in each when the process dies:
   ended       the ledger knows
 """
 
-import resource
-import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -20,6 +18,7 @@ from batchwright.engine.announce import Announcer
 from batchwright.engine.attempt import Attempts
 from batchwright.engine.commit_chunk import OpenTarget, commit_chunk, finish_target
 from batchwright.engine.deduplicate import keeping_keys, step_processor
+from batchwright.engine.measure_memory import peak_memory_bytes
 from batchwright.engine.process_ahead import Ahead, process_ahead
 from batchwright.engine.process_chunk import Pace, Processed, process_chunk
 from batchwright.engine.process_portion import PortionTask
@@ -93,6 +92,12 @@ class _Running:
     noted: float
     read_before: int
     fresh: list[Failure] = field(default_factory=list)
+    held: list[Failure] = field(default_factory=list)
+
+    def hold(self, _: Checkpoint, failures: Sequence[Failure]) -> None:
+        """Take note of a chunk that is durable with the whole step only: nothing is said of it before."""
+        self.context.stop.chunk_committed()
+        self.held.extend(failures)
 
     def committed(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
         """Take note of a commit: events at once, the ledger's copy about once a second."""
@@ -116,7 +121,7 @@ class _Running:
     def outcome(self, status: Status, error: str = "") -> StepOutcome:
         """The step's state in the ledger's words."""
         seconds = self.context.clock.monotonic() - self.started
-        counts, memory = self.checkpoint.counts, _peak_memory_bytes()
+        counts, memory = self.checkpoint.counts, peak_memory_bytes()
         return StepOutcome(status, counts, seconds, memory, error, self.target_identity)
 
     def end(self, status: Status, error: str = "") -> StepResult:
@@ -278,7 +283,7 @@ def _note_and_commit(running: _Running, target: OpenTarget, processed: Processed
         _note(running, error, processed.ended_while, at)
     ended_by = _commit_in_time(running, target, processed)
     if ended_by is not None:
-        _note(running, ended_by, "writing", running.checkpoint.position)
+        _note(running, ended_by, "writing", target.checkpoint.position)
     return ended_by
 
 
@@ -339,19 +344,21 @@ def _chunks(running: _Running, target: OpenTarget, after: Position | None) -> Ge
 
 def _finish(running: _Running, target: OpenTarget) -> None:
     """Judge the rate of failures over everything, reconcile the counts, and finish the target."""
-    counts, step = running.checkpoint.counts, running.bound.step
+    counts, step = target.checkpoint.counts, running.bound.step
     if target.limit is not None and target.limit.exceeded(counts.failed, counts.read, at_end=True):
         raise FailureLimitError(step.name, counts.failed, counts.read, target.limit.limit)
     if not counts.balanced:
         raise ReadError(f"step '{step.name}': the counts do not add up", f"{counts}", "please report this")
     running.context.ownership.check()
     finish_target(target)
+    if target.holds:
+        running.committed(target.checkpoint, running.held)
 
 
 def _open_target(running: _Running, sink: Sink[Any]) -> OpenTarget:
     step, context, bound = running.bound.step, running.context, running.bound
     wait = partial(pause, context.clock, context.stop)
-    limit = step.skip
+    limit, holds = step.skip, step.atomic == "transaction"
     if limit is not None and context.max_failures is not None:
         limit = replace(limit, limit=context.max_failures)
     return OpenTarget(
@@ -363,8 +370,9 @@ def _open_target(running: _Running, sink: Sink[Any]) -> OpenTarget:
         write_retry=step.write_retry,
         limit=limit,
         checkpoint=running.checkpoint,
-        committed=running.committed,
+        committed=running.hold if holds else running.committed,
         owned=partial(_require_time, context),
+        holds=holds,
     )
 
 
@@ -388,13 +396,3 @@ def _finished_status(counts: Counts) -> Status:
 
 def _fraction(bound: BoundStep, position: Position) -> float | None:
     return bound.reader.fraction(position) if isinstance(bound.reader, Measures) else None
-
-
-def _peak_memory_bytes() -> int:
-    """The most memory this process has held. On Linux `ru_maxrss` is inherited from the parent, VmHWM is not."""
-    try:
-        with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123 - not a path of the user's
-            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
-    except (OSError, StopIteration, ValueError):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024

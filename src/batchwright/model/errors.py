@@ -19,6 +19,7 @@
     ├── MalformedRecordError            a record of an input could not be read
     ├── MissingKeyError                 an item lacks the key that distinct goes by
     ├── WriteError                      a target refused a chunk, or a disk is full
+    ├── NotPublishedError               what an atomic step has staged may not, or cannot, become visible
     ├── FencedError                     another process has moved this step's checkpoint
     ├── DamagedOutputError              an output is not as it was left
     ├── CodecError                      a value cannot be stored or a stored text cannot be read
@@ -161,6 +162,10 @@ class MissingKeyError(BatchwrightError, ValueError):
 
 class WriteError(BatchwrightError):
     """A target refused a chunk, or its disk is full; the chunk is not written."""
+
+
+class NotPublishedError(BatchwrightError):
+    """What an atomic step has staged may not, or cannot, become visible; nothing of it does, and it stays staged."""
 
 
 class FencedError(BatchwrightError):

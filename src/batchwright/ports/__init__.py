@@ -1,8 +1,8 @@
 """Every port of the engine, as a Protocol; but for `runners.py`. A one-method port takes a plain callable too.
 
 The optional abilities of readers and writers are protocols of their own (`Checks`, `Measures`, `Explains`,
-`Flushes`, `Settles`, `Interruptible`, and those of `abilities`): an adapter that lacks one is complete
-without it.
+`Flushes`, `Settles`, `Interruptible`, `Publishes`, `Discards`, and those of `abilities`): an adapter that lacks one
+is complete without it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +23,7 @@ from batchwright.model.execution import (
 )
 from batchwright.model.failure import Failure
 from batchwright.model.guarantee import Fault, Guarantee
+from batchwright.model.publication import Publication
 from batchwright.model.status import Status
 from batchwright.ports.histories import History as History
 
@@ -35,15 +36,12 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """The wall clock, aware, in UTC."""
-        ...
 
     def monotonic(self) -> float:
         """Seconds on a clock that never goes back."""
-        ...
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
-        ...
 
 
 @runtime_checkable
@@ -247,6 +245,19 @@ class Writer(Protocol[Out_contra]):
 
     def open(self, scope: Scope) -> Sink[Out_contra]:
         """A sink for one step's outputs."""
+        ...
+
+
+@runtime_checkable
+class Publishes(Protocol[Out_contra]):
+    """A writer that can make the outputs of a whole step visible at once, or not at all."""
+
+    def publishing(self, publication: Publication) -> Writer[Out_contra]:
+        """The writer that does, at the same address. Raises DeclarationError, with the mend, for what it cannot do.
+
+        Until its sink's `finish` is durable nobody sees an output; from then on everybody sees all of them. Asked when
+        a step is built, and again when it is bound.
+        """
         ...
 
 

@@ -108,11 +108,17 @@ class SinkDriver:
             sink.remember(self.keys(start, end))
             self._note(f"remembered {start}-{end}")
 
-    def checkpoint(self, ordinal: int) -> Checkpoint:
-        """The checkpoint before this item."""
+    def checkpoint(self, ordinal: int, outputs: int | None = None) -> Checkpoint:
+        """The checkpoint before this item, with so many outputs written; by default one for each item before it."""
         failed = len(self.failures(0, ordinal))
+        written = ordinal - failed if outputs is None else outputs
         counts = Counts(
-            read=ordinal, written=ordinal - failed, failed_process=failed, outputs=ordinal - failed, commits=ordinal
+            read=ordinal,
+            written=written,
+            filtered=ordinal - failed - written,
+            failed_process=failed,
+            outputs=written,
+            commits=ordinal,
         )
         return Checkpoint(Position(ordinal, [ordinal, "anchor"], 0), counts)
 

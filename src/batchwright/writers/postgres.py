@@ -5,27 +5,31 @@ is asked only once no transaction is under way that could still move it.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from batchwright.databases import postgres, postgres_errors, postgres_keys
 from batchwright.databases import postgres_records as records
-from batchwright.databases.postgres import Database, Vouches
+from batchwright.databases.postgres import Database
 from batchwright.databases.postgres_waits import LockWaits
-from batchwright.model.checkpoint import Checkpoint, InstanceKey
-from batchwright.model.errors import ConfigurationError, FencedError, ItemsFailed
+from batchwright.model.checkpoint import Checkpoint
+from batchwright.model.errors import FencedError, ItemsFailed
 from batchwright.model.failure import Failure
 from batchwright.model.fault_points import reach
 from batchwright.model.forgetting import Forgotten
 from batchwright.model.guarantee import Fault, Guarantee
-from batchwright.ports import Scope, Sink
+from batchwright.model.publication import Publication
+from batchwright.ports import Scope, Sink, Writer
 from batchwright.writers.duplicate_keys import Duplicates, write_each_key_once
-from batchwright.writers.postgres_rows import RowWriter
+from batchwright.writers.one_transaction import OneTransactionSink
+from batchwright.writers.postgres_rows import RowWriter, execute_all
+from batchwright.writers.postgres_staging import Stage, judge
 from batchwright.writers.postgres_tables import Table
-from batchwright.writers.postgres_values import column_values, parameter_values
+from batchwright.writers.postgres_values import column_values
 from batchwright.writers.rows import columns_of, flat_values
+from batchwright.writers.staging_tables import STAGE, name_repeated_keys, require_same_way, statement_refused
 from batchwright.writers.table_options import table_options
 
 if TYPE_CHECKING:
@@ -47,6 +51,7 @@ class PostgresWriter:
     sql: str = ""
     duplicates: Duplicates = "last"
     adds_again: bool = False
+    publication: Publication | None = None
     guarantee: Guarantee = field(default=Guarantee.EXACTLY_ONCE, init=False)
 
     @property
@@ -67,17 +72,19 @@ class PostgresWriter:
 
         A server that cannot be reached now is left to the step, which tries again.
         """
-        try:
-            postgres.close(postgres.connect(self.database))
-        except ConfigurationError:
-            raise
-        except Exception as error:
-            if postgres_errors.classify(error) is not Fault.TRANSIENT:
-                raise
+        postgres.try_connecting(self.database)
 
     def open(self, scope: Scope) -> Sink[Row]:
         """A sink with a connection of its own, opened when it is first needed."""
-        return PostgresSink(self, scope)
+        sink = PostgresSink(self, scope)
+        one = self.publication if self.publication and self.publication.one_transaction else None
+        return sink if one is None else OneTransactionSink(sink, scope, one)
+
+    def publishing(self, publication: Publication) -> Writer[Row]:
+        """The same table, filled all at once. A statement is refused: what it does cannot be staged."""
+        if self.table is None and not publication.one_transaction:
+            raise statement_refused(publication, self.address)
+        return replace(self, publication=publication)
 
 
 class PostgresSink:
@@ -88,7 +95,7 @@ class PostgresSink:
         self._writer = writer
         self._key = scope.key
         self._claims = scope.claims
-        self._vouch = _voucher(writer.database, scope) if scope.claims else None
+        self._vouch = postgres.voucher_of(scope.store, writer.database, scope.key) if scope.claims else None
         self._keys = scope.keys
         self._epoch: int | None = None
         self._database = writer.database
@@ -98,6 +105,11 @@ class PostgresSink:
         self._checkpoint: Checkpoint | None = None
         self._columns: Sequence[str] = ()
         self._rows: RowWriter | None = None
+        self._stage: Stage | None = None
+        if writer.table is not None and writer.publication is not None and not writer.publication.one_transaction:
+            staged = writer.table, writer.conflict, writer.duplicates, writer.publication
+            self._stage = Stage(writer.database, scope.key, *staged)
+        self._stage_name: str | None = None
         self._committing = False
         self._warned = False
         self._lock_waits, self._interrupted = LockWaits(writer.database), False
@@ -109,7 +121,7 @@ class PostgresSink:
         """
         self._disconnect()
         self._committing = False
-        self._checkpoint, self._columns = None, ()
+        self._checkpoint, self._columns, self._stage_name = None, (), None
         with self._in_our_words():
             connection = self._open()
             if self._claims or self._epoch is not None:
@@ -119,7 +131,10 @@ class PostgresSink:
                 self._prepared = True
                 self._checkpoint = records.settled_checkpoint(connection, self._schema, self._key)
         if self._checkpoint is not None:
+            if self._claims:
+                require_same_way(self._key, self._checkpoint, staged=self._stage is not None)
             self._columns = self._checkpoint.state.get("columns", ())
+            self._stage_name = self._checkpoint.state.get(STAGE)
         return self._checkpoint
 
     def last_lap(self) -> int:
@@ -139,7 +154,7 @@ class PostgresSink:
         self._committing = False
         connection = self._begin()
         if self._writer.table is None:
-            errors = _execute_all(connection, self._writer.sql, outputs)
+            errors = execute_all(connection, self._writer.sql, outputs)
         else:
             errors = self._write_rows(connection, self._writer.table, outputs)
         reach("K9")
@@ -151,7 +166,8 @@ class PostgresSink:
         self._committing = False
         connection = self._begin()
         columns = list(self._columns or (self._rows.table.names if self._rows else ()))
-        checkpoint = replace(checkpoint, state={"columns": columns} if columns else {})
+        staged = {} if self._stage_name is None else {STAGE: self._stage_name}
+        checkpoint = replace(checkpoint, state={"columns": columns, **staged} if columns else {})
         self._require_fence(connection)
         if self._keys is not None and self._keys.is_over(checkpoint):
             postgres_keys.forget_keys(connection, self._schema, self._keys)
@@ -179,12 +195,62 @@ class PostgresSink:
         """Undo the open transaction, with the table if it was created in it."""
         if self._connection is not None:
             postgres.roll_back(self._connection)
-        self._rows = None
+        self._forget_table()
 
     def finish(self, checkpoint: Checkpoint) -> None:
-        """Set the finished mark in the target."""
-        if self._checkpoint is None or not self._checkpoint.finished:
+        """Set the finished mark in the target; an atomic step's rows come with it. See `staging_tables`."""
+        if self._checkpoint is not None and self._checkpoint.finished:
+            return
+        if self._stage is not None:
+            self._committing = False
+            connection = self._begin()
+            self._require_fence(connection)
+            self._stage.publish(connection, checkpoint, self._stage_name)
+        try:
             self.commit(replace(checkpoint, finished=True), ())
+        except Exception as error:
+            if self._stage is None or self.classify(error) is not Fault.REFUSED:
+                raise
+            raise self._stage.refused(error, self._stage_name) from error
+
+    def discard(self) -> str:
+        """Drop the staging table, if there is one, as the only one who can commit from then on; what it was."""
+        checkpoint = self.recall() if self._stage is not None else None
+        if checkpoint is None or checkpoint.finished or self._stage_name is None:
+            return ""
+        connection = self._begin()
+        self._require_fence(connection)
+        connection.execute(f"DROP TABLE IF EXISTS {self._stage_name}".encode())
+        self._commit(connection)
+        return f"staging table {self._stage_name}"
+
+    def mark(self) -> None:
+        """Begin the transaction, unless it is open, and set a savepoint in it."""
+        self._committing = False
+        self._begin().execute("SAVEPOINT batchwright_chunk")
+
+    def undo(self) -> None:
+        """Undo everything behind the savepoint, and the table if it was created there."""
+        try:
+            if self.is_open:
+                self._open().execute("ROLLBACK TO batchwright_chunk")
+                self.keep()
+        except Exception:  # noqa: BLE001 - what cannot be undone in part is undone as a whole
+            self.rollback()
+        self._forget_table()
+
+    def keep(self) -> None:
+        """Give up the savepoint."""
+        self._open().execute("RELEASE batchwright_chunk")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a transaction is open, sound or failed."""
+        return self._connection is not None and postgres.in_transaction(self._connection)
+
+    def judge(self, publication: Publication, checkpoint: Checkpoint) -> None:
+        """Ask `publish_if` about what is in the open transaction."""
+        judge(self._begin(), publication, checkpoint, "")
 
     def failures(self) -> Iterator[Failure]:
         """Every failure of this step in the target."""
@@ -209,14 +275,7 @@ class PostgresSink:
         with self._in_our_words():
             connection = self._open()
             records.prepare(connection, self._schema)
-            postgres.begin(connection)
-            try:
-                forgotten = records.forget_before(connection, self._schema, self._key, with_open=with_open)
-                if not pretend:
-                    postgres.commit(connection)
-            finally:
-                postgres.roll_back(connection)
-        return forgotten
+            return records.forget_older_laps(connection, self._schema, self._key, with_open=with_open, pretend=pretend)
 
     def classify(self, error: BaseException) -> Fault:
         """By SQLSTATE; an error of COMMIT itself leaves the outcome in doubt, unless the server says otherwise.
@@ -251,6 +310,10 @@ class PostgresSink:
         if self._connection is not None:
             postgres.close(self._connection)
             self._connection = None
+
+    def _forget_table(self) -> None:
+        self._rows = None
+        self._stage_name = None if self._checkpoint is None else self._checkpoint.state.get(STAGE)
 
     @contextmanager
     def _in_our_words(self) -> Iterator[None]:
@@ -308,8 +371,12 @@ class PostgresSink:
         columns = table.names or tuple(self._columns) or columns_of(outputs)
         values = flat_values(outputs, columns)
         if self._rows is None:
-            table = table.ready(connection, columns, values)
             conflict = self._writer.conflict
+            if self._stage is None:
+                table = table.ready(connection, columns, values)
+            else:
+                conflict = self._stage.staging_conflict
+                table, self._stage_name = self._stage.ready(connection, columns, values, self._stage_name)
             self._rows = RowWriter(table, table.on_conflict() if conflict is None else conflict)
         table = self._rows.table
         stored, binary, refused = column_values(values, table.columns)
@@ -325,53 +392,7 @@ class PostgresSink:
         good: Sequence[int] = range(len(rows))
         if refused:
             good = [index for index in good if index not in refused]
-        return dict(refused) | write_each_key_once(write, keys, good, self._writer.duplicates)
-
-
-def _voucher(database: Database, scope: Scope) -> Callable[[Any], None] | None:
-    """The ledger's word that the work is still ours, where it is in the same database."""
-    if not isinstance(scope.store, Vouches):
-        return None
-    return scope.store.voucher(database, InstanceKey(scope.key.job, scope.key.parameters_hash))
-
-
-def _execute_all(connection: "Connection", sql: str, rows: Sequence[Row]) -> dict[int, BaseException]:
-    """Execute a statement for each row, in order; the errors of those refused. All others have taken effect."""
-    errors: dict[int, BaseException] = {}
-    parameters: list[tuple[int, Any]] = []
-    for index, row in enumerate(rows):
-        try:
-            parameters.append((index, parameter_values(row)))
-        except ValueError as error:
-            errors[index] = error
-    parts = [(0, len(parameters))]
-    while parts:
-        start, end = parts.pop()
-        if start == end:
-            continue
-        refusal = _try_all(connection, sql, [row for _, row in parameters[start:end]])
-        if refusal is None:
-            continue
-        reach("K18")
-        if end - start == 1:
-            errors[parameters[start][0]] = refusal
-        else:
-            middle = (start + end) // 2
-            parts += [(middle, end), (start, middle)]
-    return errors
-
-
-def _try_all(connection: "Connection", sql: str, rows: Sequence[Any]) -> BaseException | None:
-    """Execute for all rows or for none; then the error of one that was refused."""
-    connection.execute("SAVEPOINT batchwright_rows")
-    try:
-        with connection.cursor() as cursor:
-            cursor.executemany(sql.encode(), rows)
-        connection.execute("RELEASE batchwright_rows")
-    except Exception as error:
-        if postgres_errors.classify(error) is not Fault.REFUSED:
-            raise
-        connection.execute("ROLLBACK TO batchwright_rows")
-        # Its traceback would hold these frames, and they the chunk, until the garbage collector comes.
-        return error.with_traceback(None)
-    return None
+        errors = dict(refused) | write_each_key_once(write, keys, good, self._writer.duplicates)
+        if self._stage is not None:
+            name_repeated_keys(errors, postgres_errors.repeats_a_key)
+        return errors

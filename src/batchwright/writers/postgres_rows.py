@@ -13,6 +13,7 @@ from batchwright.databases.postgres_errors import classify, sqlstate
 from batchwright.model.fault_points import reach
 from batchwright.model.guarantee import Fault
 from batchwright.writers.postgres_tables import Table
+from batchwright.writers.postgres_values import parameter_values
 
 if TYPE_CHECKING:
     from batchwright.databases.postgres import Connection
@@ -185,3 +186,45 @@ def _line_of(error: BaseException, rows: int) -> int | None:
         found = re.search(r"^COPY .*?, \D*(\d+)", context, re.MULTILINE)
         hint = int(found.group(1)) - 1 if found else None
     return hint if hint is not None and 0 <= hint < rows else None
+
+
+def execute_all(connection: "Connection", sql: str, rows: Sequence[Any]) -> dict[int, BaseException]:
+    """Execute a statement for each row, in order; the errors of those refused. All others have taken effect."""
+    errors: dict[int, BaseException] = {}
+    parameters: list[tuple[int, Any]] = []
+    for index, row in enumerate(rows):
+        try:
+            parameters.append((index, parameter_values(row)))
+        except ValueError as error:
+            errors[index] = error
+    parts = [(0, len(parameters))]
+    while parts:
+        start, end = parts.pop()
+        if start == end:
+            continue
+        refusal = _try_all(connection, sql, [row for _, row in parameters[start:end]])
+        if refusal is None:
+            continue
+        reach("K18")
+        if end - start == 1:
+            errors[parameters[start][0]] = refusal
+        else:
+            middle = (start + end) // 2
+            parts += [(middle, end), (start, middle)]
+    return errors
+
+
+def _try_all(connection: "Connection", sql: str, rows: Sequence[Any]) -> BaseException | None:
+    """Execute for all rows or for none; then the error of one that was refused."""
+    connection.execute("SAVEPOINT batchwright_rows")
+    try:
+        with connection.cursor() as cursor:
+            cursor.executemany(sql.encode(), rows)
+        connection.execute("RELEASE batchwright_rows")
+    except Exception as error:
+        if classify(error) is not Fault.REFUSED:
+            raise
+        connection.execute("ROLLBACK TO batchwright_rows")
+        # Its traceback would hold these frames, and they the chunk, until the garbage collector comes.
+        return error.with_traceback(None)
+    return None

@@ -107,6 +107,21 @@ def qualified(name: str) -> str:
     return ".".join(quoted(given.replace('""', '"') or plain) for given, plain in parts)
 
 
+def found_table(connection: "Connection", name: str) -> tuple[int, str] | None:
+    """The id and the schema of the table that a name for SQL means now; None if there is none."""
+    row = connection.execute(
+        "SELECT c.oid, n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE c.oid = pg_catalog.to_regclass(%s)",
+        [name],
+    ).fetchone()
+    return None if row is None else (int(row[0]), str(row[1]))
+
+
+def column_types(connection: "Connection", oid: int) -> dict[str, str]:
+    """The type of each column of a table, as SQL spells it."""
+    return {name: kind for name, kind, _, _ in connection.execute(_COLUMNS, [oid]).fetchall()}
+
+
 def _known(connection: "Connection", table: Table, found: Sequence[Any]) -> Table:
     oid, copies, stages = found
     rows = connection.execute(_COLUMNS, [oid]).fetchall()

@@ -3,24 +3,28 @@
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from typing import Any
 
 from batchwright.databases import sqlite, sqlite_keys, sqlite_records
-from batchwright.databases.sqlite import quoted
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import FencedError, ItemsFailed
 from batchwright.model.failure import Failure
 from batchwright.model.fault_points import reach
 from batchwright.model.forgetting import Forgotten
 from batchwright.model.guarantee import Fault, Guarantee
-from batchwright.ports import Scope, Sink
+from batchwright.model.publication import Publication
+from batchwright.ports import Scope, Sink, Writer
 from batchwright.writers.duplicate_keys import Duplicates, write_each_key_once
-from batchwright.writers.rows import bindable, columns_of, flat_values, storable_parameters
+from batchwright.writers.one_transaction import OneTransactionSink
+from batchwright.writers.rows import bindable, columns_of, flat_values
+from batchwright.writers.sqlite_staging import Stage, broken_reference, judge
+from batchwright.writers.sqlite_statements import write_singly
 from batchwright.writers.sqlite_tables import Table
+from batchwright.writers.staging_tables import STAGE, name_repeated_keys, require_same_way, statement_refused
 from batchwright.writers.table_options import table_options
 
 Row = Any
@@ -41,6 +45,7 @@ class SqlWriter:
     sql: str = ""
     adds_again: bool = False
     duplicates: Duplicates = "last"
+    publication: Publication | None = None
     guarantee: Guarantee = field(default=Guarantee.EXACTLY_ONCE, init=False)
 
     def __post_init__(self) -> None:
@@ -67,7 +72,15 @@ class SqlWriter:
 
     def open(self, scope: Scope) -> Sink[Row]:
         """A sink with a connection of its own, opened when it is first needed."""
-        return SqlSink(self, scope)
+        sink = SqlSink(self, scope)
+        one = self.publication if self.publication and self.publication.one_transaction else None
+        return sink if one is None else OneTransactionSink(sink, scope, one)
+
+    def publishing(self, publication: Publication) -> Writer[Row]:
+        """The same table, filled all at once. A statement is refused: what it does cannot be staged."""
+        if self.table is None and not publication.one_transaction:
+            raise statement_refused(publication, self.address)
+        return replace(self, publication=publication)
 
 
 class SqlSink:
@@ -88,6 +101,11 @@ class SqlSink:
         self._columns: Sequence[str] = ()
         self._state: Mapping[str, Any] = {}
         self._table = writer.table
+        self._stage: Stage | None = None
+        if writer.table is not None and writer.publication is not None and not writer.publication.one_transaction:
+            staged = writer.table, writer.conflict, writer.duplicates, writer.publication
+            self._stage = Stage(scope.key, *staged)
+        self._conflict = writer.conflict if self._stage is None else self._stage.staging_conflict
         self._statements: dict[int, str] = {}
         self._committing = False
 
@@ -106,6 +124,8 @@ class SqlSink:
                 sqlite_records.prepare(connection)
                 self._checkpoint = sqlite_records.get_checkpoint(connection, self._key)
         if self._checkpoint is not None:
+            if self._claims:
+                require_same_way(self._key, self._checkpoint, staged=self._stage is not None)
             self._state = self._checkpoint.state
             self._columns = self._state.get("columns", ())
         return self._checkpoint
@@ -127,7 +147,7 @@ class SqlSink:
         connection = self._begin()
         errors: dict[int, BaseException] = {}
         if self._table is None:
-            self._write_singly(connection, self._writer.sql, outputs, errors)
+            write_singly(connection, self._writer.sql, outputs, errors)
         else:
             self._write_rows(connection, self._table, outputs, errors)
         reach("K9")
@@ -140,7 +160,7 @@ class SqlSink:
         connection = self._begin()
         if not self._columns and self._table is not None and self._table.columns:
             self._columns = list(self._table.columns)
-            self._state = {"columns": self._columns}
+            self._state = {"columns": self._columns} | ({STAGE: self._stage.name} if self._stage is not None else {})
         checkpoint = Checkpoint(checkpoint.position, checkpoint.counts, self._state, checkpoint.finished)
         self._require_fence(connection)
         if self._keys is not None and self._keys.is_over(checkpoint):
@@ -168,13 +188,63 @@ class SqlSink:
         """Undo the open transaction, with the table if it was created in it."""
         if self._connection is not None:
             sqlite.roll_back(self._connection)
-        self._table = self._writer.table
-        self._statements.clear()
+        self._forget_table()
 
     def finish(self, checkpoint: Checkpoint) -> None:
-        """Set the finished mark in the target."""
-        if self._checkpoint is None or not self._checkpoint.finished:
-            self.commit(replace(checkpoint, finished=True), ())
+        """Set the finished mark in the target; an atomic step's rows come with it. See `staging_tables`."""
+        if self._checkpoint is not None and self._checkpoint.finished:
+            return
+        finished = replace(checkpoint, finished=True)
+        if self._stage is None:
+            self.commit(finished, ())
+            return
+        self._committing = False
+        connection = self._begin()
+        self._require_fence(connection)
+        self._stage.publish(connection, checkpoint)
+        try:
+            self.commit(finished, ())
+        except sqlite3.IntegrityError as error:
+            example = broken_reference(connection, self._stage.target.name)
+            raise self._stage.refused(error, example) from error
+
+    def discard(self) -> str:
+        """Drop the staging table, if there is one, as the only one who can commit from then on; what it was."""
+        if self._stage is None or not self.last_lap():
+            return ""
+        self._committing = False
+        connection = self._begin()
+        self._require_fence(connection)
+        found = self._stage.drop(connection)
+        self._committing = True
+        sqlite.commit(connection)
+        return f"staging table {self._stage.name}" if found else ""
+
+    def mark(self) -> None:
+        """Begin the transaction, unless it is open, and set a savepoint in it."""
+        self._committing = False
+        self._begin().execute("SAVEPOINT batchwright_chunk")
+
+    def undo(self) -> None:
+        """Undo everything behind the savepoint, and the table if it was created there."""
+        with contextlib.suppress(sqlite3.Error):
+            if self.is_open:
+                self._open().execute("ROLLBACK TO batchwright_chunk")
+                self.keep()
+        self._forget_table()
+
+    def keep(self) -> None:
+        """Give up the savepoint."""
+        self._open().execute("RELEASE batchwright_chunk")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a transaction is open."""
+        return self._connection is not None and self._connection.in_transaction
+
+    def judge(self, publication: Publication, checkpoint: Checkpoint) -> None:
+        """Ask `publish_if` about what is in the open transaction."""
+        judge(self._begin(), publication, checkpoint, "")
 
     def failures(self) -> Iterator[Failure]:
         """Every failure of this step in the target."""
@@ -198,14 +268,7 @@ class SqlSink:
             return Forgotten()
         connection = self._open()
         sqlite_records.prepare(connection)
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            forgotten = sqlite_records.forget_before(connection, self._key, with_open=with_open)
-            if not pretend:
-                sqlite.commit(connection)
-        finally:
-            sqlite.roll_back(connection)
-        return forgotten
+        return sqlite_records.forget_older_laps(connection, self._key, with_open=with_open, pretend=pretend)
 
     def classify(self, error: BaseException) -> Fault:
         """By the driver's code; an error of COMMIT itself leaves the outcome in doubt, and ends the work here."""
@@ -231,6 +294,10 @@ class SqlSink:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
+
+    def _forget_table(self) -> None:
+        self._table = self._writer.table
+        self._statements.clear()
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -270,7 +337,8 @@ class SqlSink:
         values, refused = bindable(flat_values(outputs, columns), width)
         errors.update(refused)
         if not self._statements:
-            table = self._table = table.ready(connection, columns, values, checks=self._writer.conflict is None)
+            prepare = partial(table.ready, checks=self._conflict is None) if self._stage is None else self._stage.ready
+            table = self._table = prepare(connection, columns, values)
         good: Sequence[int] = range(len(outputs))
         if refused:
             good = [index for index in good if index not in refused]
@@ -279,6 +347,8 @@ class SqlSink:
         keys = list(zip(*(values[columns.index(name) :: width] for name in table.key), strict=True)) if keyed else None
         write = partial(self._write_some, connection, values, width)
         errors.update(write_each_key_once(write, keys, good, self._writer.duplicates))
+        if self._stage is not None:
+            name_repeated_keys(errors, sqlite.repeats_a_key)
 
     def _write_some(
         self, connection: sqlite3.Connection, values: list[Any], width: int, good: Sequence[int]
@@ -301,7 +371,7 @@ class SqlSink:
         errors: dict[int, BaseException],
     ) -> None:
         """Write some rows in one statement; if it is refused, one by one, without those that are to blame."""
-        if _refusal(connection, partial(connection.execute, self._statement(len(indexes)), values)) is None:
+        if sqlite.refusal(connection, partial(connection.execute, self._statement(len(indexes)), values)) is None:
             return
         reach("K18")
         width, single, start = len(values) // len(indexes), self._statement(1), 0
@@ -311,7 +381,7 @@ class SqlSink:
         rows = [values[first : first + width] for first in range(0, len(values), width)]
         while start < len(rows):
             waiting = iter(rows[start:])
-            error = _refusal(connection, partial(connection.executemany, single, waiting), undoes=undoes)
+            error = sqlite.refusal(connection, partial(connection.executemany, single, waiting), undoes=undoes)
             if error is None:
                 return
             # `executemany` takes row after row: the last one that it took is to blame.
@@ -323,57 +393,8 @@ class SqlSink:
             errors[indexes[blamed]] = error
             start = blamed + 1
 
-    def _write_singly(
-        self,
-        connection: sqlite3.Connection,
-        sql: str,
-        rows: Sequence[Any],
-        errors: dict[int, BaseException],
-    ) -> None:
-        for index, row in enumerate(rows):
-            try:
-                parameters = storable_parameters(row)
-            except (ValueError, TypeError) as error:
-                errors[index] = error
-                continue
-            connection.execute("SAVEPOINT batchwright_row")
-            try:
-                connection.execute(sql, parameters)
-            except Exception as error:
-                if sqlite.classify(error) is not Fault.REFUSED or not connection.in_transaction:
-                    raise
-                connection.execute("ROLLBACK TO batchwright_row")
-                errors[index] = error
-                reach("K18")
-            connection.execute("RELEASE batchwright_row")
-
     def _statement(self, rows: int) -> str:
         if rows not in self._statements:
-            table = self._table
-            assert table is not None  # noqa: S101 - for the type checker: only tables have row statements
-            conflict = table.on_conflict() if self._writer.conflict is None else self._writer.conflict
-            names = ", ".join(map(quoted, table.columns))
-            marks = ", ".join([f"({', '.join('?' * len(table.columns))})"] * rows)
-            target = f"{quoted(table.name)} ({names})"
-            self._statements[rows] = f"INSERT INTO {target} VALUES {marks}{conflict}"  # noqa: S608 - quoted names
+            assert self._table is not None  # noqa: S101 - for the type checker: only tables have row statements
+            self._statements[rows] = self._table.insert_statement(rows, self._conflict)
         return self._statements[rows]
-
-
-def _refusal(connection: sqlite3.Connection, write: Callable[[], object], *, undoes: bool = True) -> Exception | None:
-    """Write, and give the error if the database refuses a row, with all of it undone. Any other error is raised."""
-    # A trigger's RAISE(FAIL), or a constraint with ON CONFLICT FAIL, leaves half a statement behind.
-    if undoes:
-        connection.execute("SAVEPOINT batchwright_rows")
-    refused = None
-    try:
-        write()
-    except Exception as error:
-        if sqlite.classify(error) is not Fault.REFUSED or not connection.in_transaction:
-            raise
-        if undoes:
-            connection.execute("ROLLBACK TO batchwright_rows")
-        # Its traceback would hold these frames, and they the chunk, until the garbage collector comes.
-        refused = error.with_traceback(None)
-    if undoes:
-        connection.execute("RELEASE batchwright_rows")
-    return refused

@@ -31,6 +31,13 @@ class Table:
         updates = ", ".join(f"{name} = excluded.{name}" for name in others)
         return f" ON CONFLICT ({', '.join(map(quoted, self.key))}) DO UPDATE SET {updates}"
 
+    def insert_statement(self, rows: int, conflict: str | None) -> str:
+        """The statement that inserts so many rows, with this ON CONFLICT clause; None: the one that makes an upsert."""
+        clause = self.on_conflict() if conflict is None else conflict
+        marks = ", ".join([f"({', '.join('?' * len(self.columns))})"] * rows)
+        names = ", ".join(map(quoted, self.columns))
+        return f"INSERT INTO {quoted(self.name)} ({names}) VALUES {marks}{clause}"  # noqa: S608 - quoted names
+
     def ready(
         self, connection: sqlite3.Connection, columns: tuple[str, ...], values: list[Any], *, checks: bool
     ) -> "Table":
@@ -54,6 +61,11 @@ class Table:
             if checks:
                 _check_key(connection, table, {row[1] for row in existing if row[5]})
         return table
+
+
+def column_types(connection: sqlite3.Connection, table: str) -> dict[str, str]:
+    """The declared type of each column of a table; empty if there is no such table."""
+    return {row[1]: row[2] for row in connection.execute(f"PRAGMA table_info({quoted(table)})").fetchall()}
 
 
 def _create(connection: sqlite3.Connection, table: Table, values: list[Any]) -> None:

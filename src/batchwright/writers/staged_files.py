@@ -22,6 +22,7 @@ from batchwright.model.errors import (
     ADOPT,
     BEGIN_AGAIN,
     DamagedOutputError,
+    DeclarationError,
     FencedError,
     GroundChangedError,
     ItemsFailed,
@@ -30,7 +31,8 @@ from batchwright.model.errors import (
 from batchwright.model.failure import Failure
 from batchwright.model.fault_points import reach
 from batchwright.model.guarantee import Fault, Guarantee
-from batchwright.ports import Scope, Sink
+from batchwright.model.publication import Publication
+from batchwright.ports import Scope, Sink, Writer
 from batchwright.writers.stages import TAIL_BYTES, Stage, file_digest, refuse_target
 
 Out_contra = TypeVar("Out_contra", contravariant=True)
@@ -97,6 +99,15 @@ class StagedFile(Generic[Out_contra]):
     def open(self, scope: Scope) -> Sink[Out_contra]:
         """A sink that writes to a stage beside the path."""
         return StagedSink(self.path, scope, self.encoder())
+
+    def publishing(self, publication: Publication) -> Writer[Out_contra]:
+        """The same writer: a file appears whole or not at all anyway."""
+        if publication.one_transaction or publication.publish_if is not None:
+            word = "atomic='transaction'" if publication.one_transaction else "publish_if"
+            raise DeclarationError(
+                f"step '{publication.step}': {word} is for tables", f"{self.address} is a file", "write atomic=True"
+            )
+        return self
 
 
 class StagedSink(Generic[Out_contra]):
