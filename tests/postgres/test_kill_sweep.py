@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from batchwright import Job, Skip, Step, run
+from batchwright import Job, Skip, Step, distinct, run
 from batchwright.databases import postgres_records
 from batchwright.model.fault_points import FAULT_POINTS
 from batchwright.readers import query
@@ -36,9 +36,10 @@ CREATE TABLE latest (shop int PRIMARY KEY, id int, times text);
 CREATE TABLE balance (shop int PRIMARY KEY, total int CHECK (total >= 0), moves int);
 INSERT INTO balance SELECT i, 0, 0 FROM generate_series(0, 3) i;
 CREATE TABLE late (id int, shop int REFERENCES balance DEFERRABLE INITIALLY DEFERRED);
+CREATE TABLE firsts (id int CHECK (id <> 2), key int);
 """
 
-TABLES = ("sales", "latest", "balance", "late")
+TABLES = ("sales", "latest", "balance", "late", "firsts")
 
 
 def job(url: str) -> Job:
@@ -55,6 +56,7 @@ def job(url: str) -> Job:
         ),
         Step("move", read=source(), process=to_move, write=execute(url, move), chunk_size=6, skip=skip),
         Step("late", read=source(), process=to_late, write=insert(url, "late"), chunk_size=7, skip=skip),
+        Step("firsts", read=source(), process=FIRSTS, write=insert(url, "firsts"), chunk_size=5, skip=skip),
     )
 
 
@@ -74,6 +76,19 @@ def to_move(row):
 
 def to_late(row):
     return {"id": row["id"], "shop": 9 if row["id"] % 17 == 0 else row["shop"]}
+
+
+def key_of(row):
+    return row["id"] // 2 % 9
+
+
+def to_first(row):
+    if row["id"] == 4:
+        raise ValueError("four")
+    return {"id": row["id"], "key": key_of(row)}
+
+
+FIRSTS = distinct(key=key_of, then=to_first)
 
 
 def start(url: str, folder: Path, kill: str | None) -> int:
@@ -114,7 +129,8 @@ def undisturbed(server, tmp_path_factory):
     assert start(fresh.url, tmp_path_factory.mktemp("undisturbed"), None) == 0
     found = outcome(fresh)
     fresh.drop()
-    assert [len(rows) for rows in found] == [40, 4, 4, 43, 4 + 1 + 3 + 2, 4]
+    assert [len(rows) for rows in found] == [40, 4, 4, 43, 9, 4 + 1 + 3 + 2 + 2, 5]
+    assert [row[0] for row in found[4]] == [1, 3, 5, 6, 8, 10, 12, 14, 16]
     return found
 
 
