@@ -20,6 +20,7 @@ from batchwright.engine.revive_duplicates import orphans_of, outputs_of, revive
 from batchwright.model.checkpoint import Checkpoint, Counts
 from batchwright.model.errors import (
     BEGIN_AGAIN,
+    ChunkTimeoutError,
     FailureLimitError,
     FencedError,
     GroundChangedError,
@@ -33,6 +34,7 @@ from batchwright.model.guarantee import Fault
 from batchwright.model.policy import Retry, Skip
 from batchwright.model.work import SetAside
 from batchwright.ports import Explains, Sink
+from batchwright.step import Step
 
 
 @dataclass(slots=True)
@@ -137,6 +139,17 @@ def finish_target(target: OpenTarget) -> None:
             if not _tries_again(target, error, fault, tries):
                 raise target.explained(error) from error
             target.attempts.pause(wait_seconds(target.write_retry, tries))
+
+
+def too_late(step: Step[Any, Any], processed: Processed, error: Exception, secrets: Sequence[str]) -> WriteError:
+    """The error of a chunk whose time was over before it was committed."""
+    chunk = processed.chunk
+    why = "" if isinstance(error, ChunkTimeoutError) else f": {describe_error(error, secrets)}"
+    return WriteError(
+        f"step '{step.name}': a chunk was not written and committed within {step.chunk_timeout_seconds:g} seconds",
+        f"items {chunk.start + 1:,} to {chunk.start + len(chunk):,} are rolled back{why}",
+        "make chunks smaller, or raise chunk_timeout_seconds",
+    )
 
 
 def _tries_again(target: OpenTarget, error: Exception, fault: Fault, tries: int) -> bool:

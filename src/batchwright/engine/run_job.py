@@ -3,7 +3,7 @@
 The one rule: a lap that is complete is never done again unless somebody says so; "complete" is the targets' word.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +12,8 @@ from typing import Any
 from batchwright.engine.announce import Announcer
 from batchwright.engine.choose_lap import Surveyed, choose_lap
 from batchwright.engine.describe_job import describe_job, differences
+from batchwright.engine.drive import drive
+from batchwright.engine.recall_results import recorded_results
 from batchwright.engine.record_failure import describe_error
 from batchwright.engine.restart import Choices, require_finished, require_same_addresses
 from batchwright.engine.run_step import RunContext, check_adapters, run_step
@@ -71,16 +73,28 @@ class Surroundings:
     watched: Callable[[int], AbstractContextManager[object]] = nullcontext
 
 
-def run_job(
-    job: Job, bound: Mapping[str, BoundStep], options: RunOptions, around: Surroundings
-) -> tuple[JobResult, BaseException | None]:
+Outcome = tuple[JobResult, BaseException | None]
+
+Wanted = tuple[BoundStep, RunContext]
+StepEnd = tuple[StepResult, BaseException | None]
+
+JobInWork = Generator[Wanted, StepEnd, Outcome]
+"""A job that asks for one step after the other to be run, with what came of it for an answer."""
+
+
+def run_job(job: Job, bound: Mapping[str, BoundStep], options: RunOptions, around: Surroundings) -> Outcome:
     """Run a job to its end, or as far as it goes: its result, and the first error that ended a step.
 
     Raises AlreadyRunningError, AbandonedError, GroundChangedError and ConfirmationError before anything is recorded. A
     stop that comes before that, while a target is waited for, leaves no execution: its result is that of run 0.
     """
+    return drive(job_in_work(job, bound, options, around), lambda begun: run_step(*begun))
+
+
+def job_in_work(job: Job, bound: Mapping[str, BoundStep], options: RunOptions, around: Surroundings) -> JobInWork:
+    """The same for whoever runs the steps himself: is told what came of each."""
     try:
-        return _run_owned(job, bound, options, around)
+        return (yield from _run_owned(job, bound, options, around))
     except StopRequestedError:
         result = never_begun(job, around.ledger.address, around.stop)
         around.announcer.announce(JobFinished(result.run, result))
@@ -94,9 +108,7 @@ def never_begun(job: Job, ledger: str, stop: Stop) -> JobResult:
     return JobResult(job.name, 0, 0, Status.STOPPED, steps, nothing, error=stop.requested or "", ledger=ledger)
 
 
-def _run_owned(
-    job: Job, bound: Mapping[str, BoundStep], options: RunOptions, around: Surroundings
-) -> tuple[JobResult, BaseException | None]:
+def _run_owned(job: Job, bound: Mapping[str, BoundStep], options: RunOptions, around: Surroundings) -> JobInWork:
     reach("K1")
     ledger = around.ledger
     with ledger.own(job.key) as ownership:
@@ -120,7 +132,7 @@ def _run_owned(
         request = RunRequest(job.key, job.parameters, steps, job.origin, next_lap=lap.begins, at_least_lap=lap.number)
         execution = ledger.begin_run(replace(request, definition=definition))
         context = replace(_context(job, execution, options, around, ownership), warnings=warnings)
-        return _execute(job, bound, context, around, resumed=last is not None and not lap.begins)
+        return (yield from _execute(job, bound, context, around, resumed=last is not None and not lap.begins))
 
 
 def _same_definition(job: Job, last: JobExecution, now: Mapping[str, Any], options: RunOptions) -> tuple[str, ...]:
@@ -217,7 +229,7 @@ def _already_complete(
 
 def _execute(
     job: Job, bound: Mapping[str, BoundStep], context: RunContext, around: Surroundings, *, resumed: bool
-) -> tuple[JobResult, BaseException | None]:
+) -> JobInWork:
     ledger, started = context.ledger, context.clock.monotonic()
     ledger.move_run(context.run, Status.RUNNING)
     guarantees = tuple((name, str(step.writer.guarantee)) for name, step in bound.items())
@@ -226,7 +238,7 @@ def _execute(
     )
     try:
         with _stoppable(job, context, around):
-            results, error = _run_steps(job, bound, context)
+            results, error = yield from _run_steps(job, bound, context)
         text = next((result.error for result in results.values() if result.error), "")
         text = text or (_status(results) is Status.STOPPED and context.stop.requested) or ""
         seconds = context.clock.monotonic() - started
@@ -266,14 +278,14 @@ def _conclude(result: JobResult, context: RunContext, error: BaseException | Non
 
 def _break_off(job: Job, context: RunContext, around: Surroundings, ended: BaseException) -> None:
     """Close a run that an error goes through. Who is fenced neither writes nor asks: the work is somebody else's."""
-    interrupted = isinstance(ended, KeyboardInterrupt)
+    interrupted = isinstance(ended, KeyboardInterrupt | GeneratorExit)
     text = context.stop.requested or "interrupted" if interrupted else describe_error(ended, job.secrets)
     status = Status.STOPPED if interrupted else Status.FAILED
     results = {step.name: StepResult(step.name, None) for step in job.steps}
     try:
         if not isinstance(ended, FencedError):
             context.ledger.move_run(context.run, status, text)
-            results = _recorded(job, context)
+            results = recorded_results(job, context)
     except BatchwrightError as second:
         ended.add_note(f"and then: {second}")
     result = _result(job, context, results, around, status)
@@ -282,7 +294,7 @@ def _break_off(job: Job, context: RunContext, around: Surroundings, ended: BaseE
 
 def _run_steps(
     job: Job, bound: Mapping[str, BoundStep], context: RunContext
-) -> tuple[dict[str, StepResult], BaseException | None]:
+) -> Generator[Wanted, StepEnd, tuple[dict[str, StepResult], BaseException | None]]:
     """Run each step whose predecessors are complete; a step that fails holds back only those that follow it."""
     before = job.predecessors()
     results: dict[str, StepResult] = {}
@@ -300,7 +312,7 @@ def _run_steps(
             if complete is not None:
                 results[step.name] = complete
                 continue
-            results[step.name], error = run_step(bound[step.name], context)
+            results[step.name], error = yield bound[step.name], context
         except StopRequestedError:
             # It had not begun yet.
             results[step.name], error = StepResult(step.name, None), None
@@ -338,17 +350,6 @@ def _completed(bound: BoundStep, context: RunContext) -> StepResult | None:
     return StepResult(
         name, status, counts, guarantee=bound.writer.guarantee, already_complete=True, read_before=counts.read
     )
-
-
-def _recorded(job: Job, context: RunContext) -> dict[str, StepResult]:
-    """The steps as the ledger knows them, for a run whose results are lost."""
-    found = {step.name: context.ledger.last_step(context.step_key(step.name)) for step in job.steps}
-    return {
-        name: StepResult(name, last.status, last.counts, last.seconds, last.peak_memory_bytes, last.error)
-        if last
-        else StepResult(name, None)
-        for name, last in found.items()
-    }
 
 
 def _reported(result: JobResult, around: Surroundings) -> JobResult:

@@ -7,7 +7,7 @@ The states of a step, and what holds in each when the process dies:
   ended       the ledger knows
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,12 +16,12 @@ from typing import Any
 
 from batchwright.engine.announce import Announcer
 from batchwright.engine.attempt import Attempts
-from batchwright.engine.commit_chunk import OpenTarget, commit_chunk, finish_target
-from batchwright.engine.deduplicate import keeping_keys, step_processor
+from batchwright.engine.commit_chunk import OpenTarget, commit_chunk, finish_target, too_late
+from batchwright.engine.deduplicate import keeping_keys
+from batchwright.engine.drive import drive
 from batchwright.engine.measure_memory import peak_memory_bytes
-from batchwright.engine.process_ahead import Ahead, process_ahead
-from batchwright.engine.process_chunk import Pace, Processed, process_chunk
-from batchwright.engine.process_portion import PortionTask
+from batchwright.engine.process_chunk import Processed
+from batchwright.engine.process_chunks import process_chunks
 from batchwright.engine.read_chunks import Chunk, Limited, read_chunks
 from batchwright.engine.record_failure import FailureRecorder, describe_error, note_place
 from batchwright.engine.restart import Choices, failures_behind, identity_of, recall
@@ -36,7 +36,6 @@ from batchwright.model.errors import (
     FencedError,
     ReadError,
     StopRequestedError,
-    WriteError,
 )
 from batchwright.model.events import ChunkCommitted, ItemFailed, StepFinished, StepStarted
 from batchwright.model.execution import StepOutcome
@@ -145,11 +144,33 @@ class _Running:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class StepInWork:
+    """A step that has begun: its chunks from where it goes on, to be committed in order and then finished.
+
+    `note` says in an error's notes at which item it was raised.
+    """
+
+    target: OpenTarget
+    chunks: Callable[[], Generator[Chunk, None, None]]
+    commit: Callable[[Processed], BaseException | None]
+    finish: Callable[[], None]
+    note: Callable[[BaseException, str, Position], None]
+    go_through: Callable[[], BaseException | None]
+
+
 def run_step(bound: BoundStep, context: RunContext) -> tuple[StepResult, BaseException | None]:
     """Run a step to its end, or as far as it goes: its result, and the error that ended it.
 
     Raises what stands in the way before anything is read, and KeyboardInterrupt once the step is closed as STOPPED.
     """
+    return drive(step_in_work(bound, context), lambda work: work.go_through())
+
+
+def step_in_work(
+    bound: BoundStep, context: RunContext
+) -> Generator[StepInWork, BaseException | None, tuple[StepResult, BaseException | None]]:
+    """The same for whoever goes through the chunks himself: is told what ended that; None: the step is finished."""
     step, stop = bound.step, context.stop
     check_adapters(bound)
     key, choices = context.step_key(step.name), context.choices
@@ -165,7 +186,7 @@ def run_step(bound: BoundStep, context: RunContext) -> tuple[StepResult, BaseExc
         if running.checkpoint.finished:
             return running.end(_finished_status(running.checkpoint.counts)), None
         try:
-            error = _run_chunks(running, _open_target(running, sink), resumed=checkpoint is not None)
+            error = yield _in_work(running, _open_target(running, sink), resumed=checkpoint is not None)
             if error is None:
                 return running.end(_finished_status(running.checkpoint.counts)), None
         except KeyboardInterrupt as interrupted:
@@ -175,7 +196,7 @@ def run_step(bound: BoundStep, context: RunContext) -> tuple[StepResult, BaseExc
             error = raised
         error = _flushed(sink, error)
     if isinstance(error, StopRequestedError):
-        return running.end(Status.STOPPED, stop.requested or ""), None
+        return running.end(Status.STOPPED, stop.requested or str(error)), None
     return _failed(running, error), error
 
 
@@ -229,13 +250,25 @@ def _failed(running: _Running, error: BaseException) -> StepResult:
         raise second from error
 
 
+def _in_work(running: _Running, target: OpenTarget, *, resumed: bool) -> StepInWork:
+    after = running.checkpoint.position if resumed else None
+    return StepInWork(
+        target,
+        partial(_chunks, running, target, after),
+        partial(_note_and_commit, running, target),
+        partial(_finish, running, target),
+        partial(_note, running),
+        partial(_run_chunks, running, target, resumed=resumed),
+    )
+
+
 def _run_chunks(running: _Running, target: OpenTarget, *, resumed: bool) -> BaseException | None:
     """Read, process and commit until the input ends (None) or something ends the step (its error)."""
     context, after = running.context, running.checkpoint.position if resumed else None
     limited = Limited(context.limit, running.bound.reader)
     with (
         closing(_chunks(running, target, after)) as chunks,
-        closing(_processed(running, target, limited.cut(chunks))) as processed,
+        closing(process_chunks(running.bound, context, target, limited.cut(chunks))) as processed,
     ):
         for part in processed:
             ended_by = _note_and_commit(running, target, part)
@@ -247,33 +280,6 @@ def _run_chunks(running: _Running, target: OpenTarget, *, resumed: bool) -> Base
         return StopRequestedError()
     _finish(running, target)
     return None
-
-
-def _processed(running: _Running, target: OpenTarget, chunks: Iterator[Chunk]) -> Generator[Processed, None, None]:
-    """The chunks, or as much of each as its time allows, processed in order: here, or ahead by the step's workers."""
-    bound, context = running.bound, running.context
-    step, policy = bound.step, target.attempts
-    if bound.runner is None:
-        pace = Pace(context.clock, context.stop)
-        with step_processor(step, context.step_key(step.name), target) as processor:
-            for read in chunks:
-                chunk: Chunk | None = read
-                while chunk is not None:
-                    context.ownership.check()
-                    processed = process_chunk(chunk, processor, policy, pace, step.name)
-                    done = len(processed.chunk)
-                    yield processed
-                    chunk = chunk.part(done, len(chunk)) if done < len(chunk) else None
-        return
-    assert step.process is not None  # noqa: S101 - a step without it has no runner
-    task = PortionTask(
-        step.name, step.process, step.retry, step.skip, step.item_timeout_seconds, context.clock, context.stop
-    )
-    workers = bound.runner.workers
-    most = step.max_in_flight or max(3 * step.chunk_size, 4 * workers)
-    ahead = Ahead(step.name, workers, bound.runner.together, most, task.many)
-    with closing(bound.runner.start(task)) as working:
-        yield from process_ahead(chunks, working, ahead, policy, (context.clock, context.stop))
 
 
 def _note_and_commit(running: _Running, target: OpenTarget, processed: Processed) -> BaseException | None:
@@ -299,20 +305,10 @@ def _commit_in_time(running: _Running, target: OpenTarget, processed: Processed)
             raise
         except Exception as error:
             if stop.late:
-                raise _too_late(running, processed, error) from error
+                raise too_late(step, processed, error, running.context.secrets) from error
             if stop.now:
                 raise StopRequestedError from error
             raise
-
-
-def _too_late(running: _Running, processed: Processed, error: Exception) -> WriteError:
-    step, chunk = running.bound.step, processed.chunk
-    why = "" if isinstance(error, ChunkTimeoutError) else f": {describe_error(error, running.context.secrets)}"
-    return WriteError(
-        f"step '{step.name}': a chunk was not written and committed within {step.chunk_timeout_seconds:g} seconds",
-        f"items {chunk.start + 1:,} to {chunk.start + len(chunk):,} are rolled back{why}",
-        "make chunks smaller, or raise chunk_timeout_seconds",
-    )
 
 
 def _chunks(running: _Running, target: OpenTarget, after: Position | None) -> Generator[Chunk, None, None]:
