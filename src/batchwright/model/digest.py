@@ -30,9 +30,10 @@ def item_digest(item: Any) -> str:
         item = (len(item), item[: LONG // 2], item[-LONG // 2 :])
     plain = kind in _PLAIN or (kind is tuple and _PLAIN.issuperset(map(type, item)))
     # A row of plain values takes a tenth of what the codec does.
-    if plain or (kind is dict and _PLAIN.issuperset(map(type, item.values())) and set(map(type, item)) <= {str}):
-        return _digest(repr(item))
+    plain = plain or (kind is dict and _PLAIN.issuperset(map(type, item.values())) and set(map(type, item)) <= {str})
     try:
+        if plain:
+            return _digest(repr(item))
         return _digest(encode(_fields(item)))
     except (CodecError, RecursionError, TypeError, ValueError):
         return ""

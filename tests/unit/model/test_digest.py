@@ -65,3 +65,7 @@ def test_digests_are_the_same_in_every_process():
         for seed in ("1", "2")
     ]
     assert found[0] == found[1] == " ".join(map(item_digest, ITEMS)) + "\n"
+
+
+def test_a_number_too_long_to_be_written_has_no_digest():
+    assert item_digest(10**5000) == item_digest({"n": 10**5000}) == item_digest([10**5000]) == ""
