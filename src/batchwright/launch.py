@@ -4,44 +4,45 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from batchwright.engine.announce import Announcer
-from batchwright.engine.record_failure import describe_error
-from batchwright.engine.replay_failures import Replayed, replay_failures
+from batchwright.engine.replay_job import ReplayOptions, replay_job
+from batchwright.engine.reread_items import Items
 from batchwright.engine.run_job import RunOptions, Surroundings, never_begun, run_job
-from batchwright.engine.run_step import RunContext
 from batchwright.engine.stop import Stop, pause, watched
-from batchwright.job import Job, one_step_job, ordered_steps
+from batchwright.job import Job, one_step_job
 from batchwright.model.errors import (
-    BatchwrightError,
     DeclarationError,
-    FencedError,
     JobFailedError,
     LedgerError,
     NotReplayableError,
     SourceError,
     StopRequestedError,
 )
-from batchwright.model.execution import RunRequest
-from batchwright.model.failure import Failure, FailureState
+from batchwright.model.execution import JobExecution
+from batchwright.model.failure import Failure
+from batchwright.model.failure_filter import FailureFilter
 from batchwright.model.policy import parse_limit
 from batchwright.model.processor import ProcessorKind
+from batchwright.model.replay_result import ReplayResult
 from batchwright.model.result import JobResult
 from batchwright.model.status import Status
 from batchwright.model.timeouts import check_seconds
 from batchwright.opening import asking, open_history, open_ledger, open_patiently
 from batchwright.origins import load_function, rebuild
 from batchwright.places import ledger_path, ledger_place, report_failures, report_place, without_password
-from batchwright.ports import History, Ledger, Observer, Reader, Writer
+from batchwright.ports import Ledger, Observer, Reader, Writer
 from batchwright.ports.runners import Runner
 from batchwright.readers.iterables import is_one_shot, iterable_reader
 from batchwright.step import BoundStep, Step, publishing_writer
 from batchwright.writers.functions import function_writer
+
+FROM_NEEDS_AGAIN = "say --from STEP --again (run(…, from_step=…, again=True) in Python)"
 
 
 class SystemClock:
@@ -60,31 +61,6 @@ class SystemClock:
         time.sleep(seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayResult:
-    """What a replay did: its own run number (0 if there was nothing to do), and per step how many failures it closed.
-
-    `stale` names steps that follow a replayed one: what they made does not hold the replayed items yet. `stopped` says
-    why it ended before its time: what it has not tried is still open, and the next replay goes on with it.
-    """
-
-    run: int
-    steps: tuple[Replayed, ...]
-    refused: tuple[str, ...] = ()
-    stale: tuple[str, ...] = ()
-    stopped: str = ""
-
-    @property
-    def replayed(self) -> int:
-        """Failures closed."""
-        return sum(step.replayed for step in self.steps)
-
-    @property
-    def still_open(self) -> int:
-        """Failures tried and left open."""
-        return sum(step.still_open for step in self.steps)
-
-
 def run(  # noqa: PLR0913 - the public call: everything but the job is optional
     work: Job | Step[Any, Any],
     *,
@@ -99,6 +75,7 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
     timeout_seconds: float | None = None,
     accept_input: bool = False,
     adopt: bool = False,
+    from_step: str | None = None,
 ) -> JobResult:
     """Run a job, or a single step, to its end; after a crash or a stop, go on from the last committed chunk.
 
@@ -108,15 +85,14 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
     later. `max_failures` replaces the limits of the steps that skip. `stop` lets other threads stop the run at a chunk
     boundary; `timeout_seconds`, instead of the job's own, does so after that time. What has changed since the work was
     begun is refused, unless `accept_input` goes on with the input as it is now, or `adopt` with the targets and the
-    declaration as they are. One run belongs to one thread.
+    declaration as they are. With `from_step`, `again` begins only that step and those after it. One run, one thread.
 
     Raises JobFailedError, with the result on it, when a step fails (`check=False` returns the result instead), and
     AlreadyRunningError or another ConfigurationError when nothing could be started.
     """
     caller = sys._getframe(1).f_code.co_filename  # noqa: SLF001 - the ledger's place follows the caller's file
     job = one_step_job(work) if isinstance(work, Step) else work
-    _check_call(job, limit, max_failures)
-    check_seconds("timeout_seconds", timeout_seconds)
+    _check_call(job, limit, max_failures, None if again else from_step, timeout_seconds)
     source = Path(job.origin.path if job.origin and job.origin.path else caller)
     stop = stop or Stop()
     try:
@@ -126,7 +102,7 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
     announcer = Announcer(observers)
     try:
         around = _surroundings(kept, announcer, stop, job.name, source)
-        options = RunOptions(again, yes, limit, max_failures, timeout_seconds, accept_input, adopt)
+        options = RunOptions(again, yes, limit, max_failures, timeout_seconds, accept_input, adopt, from_step)
         result, error = run_job(job, bind(job, durable=kept.durable), options, around)
     finally:
         announcer.close()
@@ -137,21 +113,37 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
     return result
 
 
-def replay(
+def replay(  # noqa: PLR0913 - the public call: everything but the run is optional
     run: int,
     *,
     ledger: Ledger | str | Path | None = None,
     step: str | None = None,
+    where: Sequence[str] = (),
     job: Job | None = None,
+    accept_changed: bool = False,
+    stored: bool = False,
+    ignore: str | None = None,
+    reopen: bool = False,
+    dry_run: bool = False,
     stop: Stop | None = None,
 ) -> ReplayResult:
-    """Give the open failures of a run to their steps again, each item once, into transactional targets.
+    """Give the open failures of a run to their steps again, and close those whose items go in.
+
+    Each goes in once into tables and files; a function that is killed in between is called with it again. `where`
+    chooses failures by terms such as `error_type=ValueError` or `line=10..20`. Items are read again where they stand,
+    and replayed if they are what failed then; with `accept_changed` whatever stands there now is, with `stored` what
+    failed then, as far as it was kept. `ignore` closes the failures without trying them, and keeps this text as the
+    reason; `reopen` opens ignored ones. With `dry_run` nothing is called or written.
 
     The job is rebuilt from where it came from; one that was built by hand has to be given. `stop` lets other threads
     stop it at a chunk boundary.
 
-    Raises NotReplayableError where it cannot be rebuilt, or where no step's target is transactional.
+    Raises NotReplayableError where the job cannot be rebuilt, no step's target takes items later, or a later lap was
+    begun, and FilterError for terms that cannot be meant.
     """
+    options = _replay_options(ReplayOptions(step, FailureFilter(where), Items.SAME, ignore, reopen, dry_run))
+    if accept_changed or stored:
+        options = replace(options, items=_items(accept_changed=accept_changed, stored=stored))
     stop = stop or Stop()
     try:
         kept, close = open_patiently(ledger, None, partial(pause, SystemClock(), stop))
@@ -159,7 +151,12 @@ def replay(
         return ReplayResult(0, (), stopped=stop.requested or "")
     try:
         with closing(open_history(kept)) as history:
-            return _replay(run, kept, history, _Wanted(step, job, stop))
+            execution = history.run(run)
+            if execution is None:
+                raise LedgerError(f"there is no run {run} in {kept.address}", "", "see batchwright status")
+        replayed = _job_of(execution, job)
+        around = _surroundings(kept, Announcer(()), stop, replayed.name, Path.cwd())
+        return replay_job(replayed, bind(replayed, durable=kept.durable), execution, options, around)
     finally:
         if close:
             kept.close()
@@ -175,13 +172,20 @@ def bind(job: Job, *, durable: bool) -> dict[str, BoundStep]:
     }
 
 
-def _check_call(job: Job, limit: int | None, max_failures: int | str | None) -> None:
+def _check_call(
+    job: Job, limit: int | None, max_failures: int | str | None, from_step: str | None, timeout_seconds: float | None
+) -> None:
+    check_seconds("timeout_seconds", timeout_seconds)
     if not isinstance(job, Job):
         raise DeclarationError(
             "run takes a Job or a Step", f"got {type(job).__name__}", "write run(Job.of(function, …))"
         )
     if limit is not None and limit < 1:
         raise DeclarationError("limit must be at least 1", f"got {limit}")
+    if from_step is not None:
+        raise DeclarationError(
+            f"running again from step '{from_step}' on begins a new lap", "again is not given", FROM_NEEDS_AGAIN
+        )
     parse_limit(max_failures)
 
 
@@ -233,81 +237,31 @@ def _failures_of(ledger: Ledger, run: int) -> Iterator[Failure]:
         yield from history.failures(run)
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What the caller asks of a replay."""
+def _replay_options(options: ReplayOptions) -> ReplayOptions:
+    if options.ignore is not None and (options.reopen or not options.ignore.strip()):
+        raise DeclarationError(
+            "replay: ignore is the reason why failures are closed",
+            "got it together with reopen" if options.reopen else "got an empty text",
+            'write ignore="test data, agreed with accounting"',
+        )
+    return options
 
-    step: str | None
-    job: Job | None
-    stop: Stop
+
+def _items(*, accept_changed: bool, stored: bool) -> Items:
+    if accept_changed and stored:
+        raise DeclarationError("replay: accept_changed and stored exclude each other", "got both", "choose one")
+    return Items.STORED if stored else Items.CHANGED
 
 
-def _replay(run: int, ledger: Ledger, history: History, wanted: _Wanted) -> ReplayResult:
-    only, given, stop = wanted.step, wanted.job, wanted.stop
-    execution = history.run(run)
-    if execution is None:
-        raise LedgerError(f"there is no run {run} in {ledger.address}", "", "see batchwright status")
+def _job_of(execution: JobExecution, given: Job | None) -> Job:
     job = given or rebuild(execution)
     if given is not None and given.key != execution.key:
         raise NotReplayableError(
-            f"run {run} is other work than {given!r}",
+            f"run {execution.id} is other work than {given!r}",
             f"it is job '{execution.job}' with the parameters {dict(execution.parameters)!r}",
             "give the same job with the same parameters",
         )
-    names = [step.name for step in ordered_steps(job)]
-    if only is not None and only not in names:
-        raise NotReplayableError(f"job '{job.name}' has no step '{only}'", f"its steps are {', '.join(names)}")
-    waiting = {f.step for f in history.failures(run, step=only, open_only=True) if f.state is FailureState.OPEN}
-    if not waiting:
-        return ReplayResult(0, ())
-    bound = bind(job, durable=ledger.durable)
-    with ledger.own(execution.key) as ownership:
-        request = RunRequest(execution.key, execution.parameters, tuple(names), execution.origin, "replay")
-        begun = ledger.begin_run(request)
-        ledger.move_run(begun.id, Status.RUNNING)
-        announcer = Announcer(())
-        context = RunContext(
-            begun.id, execution.key, execution.lap, ledger, SystemClock(), stop, announcer, ownership, job.secrets
-        )
-        done, refused = [], []
-        try:
-            with stop.interrupting(ledger), watched(stop, asking(ledger, begun.id)):
-                for name in names:
-                    if name in waiting and stop.requested is None:
-                        try:
-                            done.append(replay_failures(bound[name], context))
-                        except NotReplayableError as error:
-                            refused.append(str(error))
-        except BaseException as error:
-            _close_broken_off(ledger, begun.id, error, job, stop)
-            raise
-        still_open = sum(step.still_open for step in done)
-        ended = Status.COMPLETED_WITH_FAILURES if still_open or refused else Status.COMPLETED
-        ledger.move_run(begun.id, Status.STOPPED if stop.requested else ended, stop.requested or "")
-    if refused and not done:
-        raise NotReplayableError(refused[0])
-    changed = [step.step for step in done if step.replayed]
-    return ReplayResult(begun.id, tuple(done), tuple(refused), _followers(job, changed), stop.requested or "")
-
-
-def _close_broken_off(ledger: Ledger, run: int, error: BaseException, job: Job, stop: Stop) -> None:
-    if isinstance(error, FencedError):
-        return  # the run is somebody else's to close
-    interrupted = isinstance(error, KeyboardInterrupt)
-    text = stop.requested or "interrupted" if interrupted else describe_error(error, job.secrets)
-    try:
-        ledger.move_run(run, Status.STOPPED if interrupted else Status.FAILED, text)
-    except BatchwrightError as second:
-        error.add_note(f"and then: {second}")
-
-
-def _followers(job: Job, changed: Sequence[str]) -> tuple[str, ...]:
-    """The steps that come after these, directly or not."""
-    before, reached = job.predecessors(), set(changed)
-    for step in ordered_steps(job):
-        if reached.intersection(before[step.name]):
-            reached.add(step.name)
-    return tuple(step.name for step in job.steps if step.name in reached and step.name not in changed)
+    return job
 
 
 __all__ = [

@@ -101,7 +101,7 @@ def instance_document(each: InstanceSummary, following: Sequence[str]) -> dict[s
         "parameters": plain_parameters(run.parameters),
         "run": run.id,
         "lap": run.lap,
-        "status": run.status.value,
+        "status": each.status.value,
         "started_at": run.started_at.isoformat(),
         "ended_at": run.ended_at.isoformat() if run.ended_at else None,
         "executions": each.executions,

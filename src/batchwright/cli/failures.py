@@ -13,13 +13,15 @@ import click
 from batchwright.cli.documents import document, group_document, plain_value
 from batchwright.cli.histories import OpenedHistory, opened_history
 from batchwright.cli.next_commands import command, failure_commands
-from batchwright.cli.shared_options import json_option, ledger_option, run_argument
+from batchwright.cli.shared_options import json_option, ledger_option, run_argument, where_option
 from batchwright.cli.streams import is_terminal, json_text, say, write_json, write_line
 from batchwright.cli.tables import ERROR_WIDTH, NARROW, cut, short_place, terminal_width, write_table
+from batchwright.ledgers.failure_groups import cause_of, group_failures
 from batchwright.model.codec import decode
 from batchwright.model.errors import CodecError
 from batchwright.model.execution import FailureGroup, JobExecution
 from batchwright.model.failure import Failure, PayloadKind, failure_document
+from batchwright.model.failure_filter import FailureFilter
 from batchwright.observers.plain_text import printable
 
 COLUMNS = (
@@ -36,6 +38,7 @@ COLUMNS = (
     "attempts",
     "at",
     "state",
+    "note",
     "payload_kind",
     "payload",
     "value",
@@ -56,6 +59,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
     help="Every failure in this form.",
 )
 @click.option("--step", metavar="NAME", help="Only failures of this step.")
+@where_option
 @click.option("--open", "open_only", is_flag=True, help="Only failures that were not replayed yet.")
 @json_option
 @ledger_option
@@ -65,6 +69,7 @@ def failures_command(
     rows: bool,
     form: str | None,
     step: str | None,
+    where: tuple[str, ...],
     open_only: bool,
     as_json: bool,
     ledger: Path | str | None,
@@ -73,26 +78,32 @@ def failures_command(
 
     Grouped by cause, or with --all or --format row by row.
     """
+    chosen = FailureFilter(where)
     with opened_history(ledger) as opened:
         execution = opened.execution(run)
         if step is not None:
             opened.require_step(execution, step)
         if form is not None or rows:
             failures = opened.history.failures(execution.id, step=step, open_only=open_only)
-            _write_rows(form or ("json" if as_json else "table"), execution.id, failures)
+            _write_rows(form or ("json" if as_json else "table"), execution.id, iter(chosen.chosen(failures)))
             return
-        groups = _groups(opened, execution, step, open_only=open_only)
+        groups = _groups(opened, execution, step, chosen, open_only=open_only)
         if as_json:
             causes = [group_document(group) for group in groups]
             write_json(document(run=execution.id, ledger=opened.history.address, causes=causes))
         elif groups:
             _write_groups(opened, execution, groups)
         else:
-            what = "no such failures" if step or open_only else "nothing failed"
+            what = "no such failures" if step or open_only or where else "nothing failed"
             write_line(f"run {execution.id} of {printable(execution.job)}: {what}")
 
 
-def _groups(opened: OpenedHistory, execution: JobExecution, step: str | None, *, open_only: bool) -> list[FailureGroup]:
+def _groups(
+    opened: OpenedHistory, execution: JobExecution, step: str | None, chosen: FailureFilter, *, open_only: bool
+) -> list[FailureGroup]:
+    if chosen.terms:
+        found = opened.history.failures(execution.id, step=step, open_only=open_only)
+        return group_failures(map(cause_of, chosen.chosen(found)))
     return [
         group
         for group in opened.history.failure_groups(execution.id)

@@ -8,6 +8,7 @@ from pathlib import Path
 from batchwright.cli.spelling import did_you_mean
 from batchwright.model.errors import LedgerError
 from batchwright.model.execution import InstanceSummary, JobExecution
+from batchwright.model.status import Status, status_now
 from batchwright.ports import History
 
 PAGE = 100
@@ -52,6 +53,13 @@ class OpenedHistory:
         while page := self.history.instances(job=job, before=before, limit=PAGE):
             yield from page
             before = page[-1].run.id
+
+    def status_now(self, execution: JobExecution) -> Status:
+        """What a run's status has become: complete without failures once each is replayed or ignored."""
+        if execution.kind != "run" or execution.status is not Status.COMPLETED_WITH_FAILURES:
+            return execution.status
+        first = next(self.history.failures(execution.id, open_only=True), None)
+        return status_now(execution.status, open_failures=first is not None)
 
     def require_job(self, job: str) -> None:
         """Raise LedgerError if no run is of this job, and name the jobs that there are."""

@@ -25,6 +25,7 @@ RESERVED = frozenset(
         "--again",
         "--debug",
         "--dry-run",
+        "--from",
         "--grace",
         "--help",
         "--json",

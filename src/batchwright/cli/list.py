@@ -48,7 +48,7 @@ def list_command(
     with opened_history(ledger) as opened:
         if job is not None:
             opened.require_job(job)
-        chosen = (each for each in opened.instances(job) if not statuses or each.run.status in statuses)
+        chosen = (each for each in opened.instances(job) if not statuses or each.status in statuses)
         found = list(islice(chosen, limit + 1))
         more, found = len(found) > limit, found[:limit]
         if as_json:
@@ -82,7 +82,7 @@ def _write(opened: OpenedHistory, found: Sequence[InstanceSummary], *, more: boo
 
 def _row(each: InstanceSummary, *, short: bool) -> tuple[str, ...]:
     run = each.run
-    status = SHORT_STATUS if short and run.status is Status.COMPLETED_WITH_FAILURES else run.status.value
+    status = SHORT_STATUS if short and each.status is Status.COMPLETED_WITH_FAILURES else each.status.value
     return (str(run.id), run.job, status, started(run.started_at), f"{each.open_failures:,}", short_command(each))
 
 

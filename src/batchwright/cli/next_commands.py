@@ -62,6 +62,13 @@ def go_on_command(execution: JobExecution, ledger: Path | str | None) -> str:
     return command("run", target_of(execution.origin), *option_texts(execution.parameters), ledger=ledger)
 
 
+def from_step_command(execution: JobExecution, step: str, ledger: Path | str | None) -> str:
+    """How to run a step, and what comes after it, again."""
+    if not can_be_built(execution):
+        return f"run it again from Python: run({execution.job}, from_step={step!r}, again=True)"
+    return f"{go_on_command(execution, ledger)} --from {shlex.quote(step)} --again"
+
+
 def command(*words: str, ledger: Path | str | None = None) -> str:
     """A command line that a shell takes as it stands."""
     tail = () if ledger is None else ("--ledger", without_password(ledger))

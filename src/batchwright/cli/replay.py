@@ -1,15 +1,24 @@
 """`batchwright replay`: give the failed items of a run to their step again."""
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from batchwright.cli.documents import document
 from batchwright.cli.histories import opened_history
 from batchwright.cli.job_command import chosen_again, user_output_on_stderr
-from batchwright.cli.next_commands import command, go_on_command
-from batchwright.cli.shared_options import debug_option, grace_option, json_option, ledger_option, run_argument
+from batchwright.cli.next_commands import command, from_step_command
+from batchwright.cli.shared_options import (
+    debug_option,
+    grace_option,
+    json_option,
+    ledger_option,
+    run_argument,
+    where_option,
+)
 from batchwright.cli.signals import StoppedAtOnce, show_past_buffers, signals_stop
 from batchwright.cli.streams import say, write_json
 from batchwright.engine.stop import Stop
@@ -17,7 +26,7 @@ from batchwright.model.execution import JobExecution
 from batchwright.observers.plain_text import printable
 
 if TYPE_CHECKING:
-    from batchwright.launch import ReplayResult
+    from batchwright.model.replay_result import Replayed, ReplayResult
 
 STILL_OPEN, STOPPED = 3, 5
 
@@ -25,11 +34,17 @@ STILL_OPEN, STOPPED = 3, 5
 @click.command("replay")
 @run_argument(required=True)
 @click.option("--step", metavar="NAME", help="Only failures of this step.")
+@where_option
+@click.option("--accept-changed", is_flag=True, help="Take what stands in the input now where an item failed.")
+@click.option("--stored", is_flag=True, help="Take the items as they failed, from the ledger, not from the input.")
+@click.option("--ignore", metavar="REASON", help="Close the failures without trying them, for this reason.")
+@click.option("--reopen", is_flag=True, help="Open ignored failures again.")
+@click.option("--dry-run", is_flag=True, help="Say what would be tried; call and write nothing.")
 @grace_option
 @json_option
 @ledger_option
 @debug_option
-def replay_command(run: int, *, step: str | None, grace: float, as_json: bool, ledger: Path | str | None) -> int:
+def replay_command(run: int, *, as_json: bool, grace: float, ledger: Path | str | None, **asked: Any) -> int:
     """Give the failed items of a run to their step again, after the cause is mended.
 
     The job is built again from its file; secrets are read from the environment. Exits with 3 if items fail again. It
@@ -37,12 +52,12 @@ def replay_command(run: int, *, step: str | None, grace: float, as_json: bool, l
     """
     with opened_history(ledger) as opened:
         execution, path = opened.execution(run), opened.path
-        if step is not None:
-            opened.require_step(execution, step)
-    again = command("replay", str(run), *(("--step", step) if step else ()), ledger=ledger)
+        if asked["step"] is not None:
+            opened.require_step(execution, asked["step"])
+    again = command("replay", str(run), *_as_options(asked), ledger=ledger)
     with user_output_on_stderr():
         try:
-            result, signalled = _replay(run, step, execution, path, grace)
+            result, signalled = _replay(execution, path, grace, asked)
         except StoppedAtOnce as stopped:
             say(f"stopped at once: what was replayed stays; go on with: {again}")
             return stopped.exit_code
@@ -56,8 +71,19 @@ def replay_command(run: int, *, step: str | None, grace: float, as_json: bool, l
     return code
 
 
+def _as_options(asked: dict[str, Any]) -> Iterator[str]:
+    """The options as they were given."""
+    for name, value in asked.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            yield option
+        elif value:
+            for text in (value,) if isinstance(value, str) else value:
+                yield from (option, text)
+
+
 def _replay(
-    run: int, step: str | None, execution: JobExecution, path: Path | str, grace: float
+    execution: JobExecution, path: Path | str, grace: float, asked: dict[str, Any]
 ) -> tuple["ReplayResult", int | None]:
     """What the replay did, and the exit code of the signal that came meanwhile."""
     from batchwright.launch import replay
@@ -67,7 +93,7 @@ def _replay(
     # The handlers know what to say of a signal only once they are there, and are made for this stop.
     stop = Stop(lambda reason: show_past_buffers(signals.notice(reason)))
     with signals_stop(stop, grace) as signals:
-        result = replay(run, ledger=path, step=step, job=job, stop=stop)
+        result = replay(execution.id, ledger=path, job=job, stop=stop, **asked)
     return result, signals.exit_code
 
 
@@ -76,9 +102,13 @@ def _document(result: "ReplayResult", exit_code: int) -> dict[str, object]:
         run=result.run or None,
         replayed=result.replayed,
         still_open=result.still_open,
-        steps=[{"name": step.step, "replayed": step.replayed, "still_open": step.still_open} for step in result.steps],
+        ignored=result.ignored,
+        reopened=result.reopened,
+        dry_run=result.dry_run,
+        steps=[_step_document(step) for step in result.steps],
         refused=list(result.refused),
         stale=list(result.stale),
+        warnings=list(result.warnings),
         stopped=result.stopped or None,
         exit_code=exit_code,
     )
@@ -86,7 +116,9 @@ def _document(result: "ReplayResult", exit_code: int) -> dict[str, object]:
 
 def _say_result(result: "ReplayResult", execution: JobExecution, ledger: Path | str | None, again: str) -> None:
     for step in result.steps:
-        say(f"{printable(step.step)}: {step.replayed:,} replayed, {step.still_open:,} still open")
+        say(f"{printable(step.step)}: {_became(step, dry_run=result.dry_run)}")
+        for reason in step.reasons:
+            say(f"  {printable(reason)}")
     if not (result.steps or result.refused):
         say(f"nothing to replay in run {execution.id}")
     for refused in result.refused:
@@ -98,6 +130,18 @@ def _say_result(result: "ReplayResult", execution: JobExecution, ledger: Path | 
         say(f"next: {command('failures', str(execution.id), '--open', ledger=ledger)}")
     if result.stale:
         names = printable(", ".join(result.stale))
-        say(
-            f"next: {printable(go_on_command(execution, ledger))} --again (what follows was made without them: {names})"
-        )
+        rerun = printable(from_step_command(execution, result.stale[0], ledger))
+        say(f"next: {rerun} (what follows was made without them: {names})")
+
+
+def _became(step: "Replayed", *, dry_run: bool) -> str:
+    if step.ignored or step.reopened:
+        return f"{step.ignored:,} ignored" if step.ignored else f"{step.reopened:,} open again"
+    changed = f", {step.changed:,} of them changed since" if step.changed else ""
+    verb = "would be tried" if dry_run else "replayed"
+    return f"{step.replayed:,} {verb}, {step.still_open:,} still open{changed}"
+
+
+def _step_document(step: "Replayed") -> dict[str, object]:
+    document = asdict(step)
+    return {"name": document.pop("step"), **document, "reasons": list(step.reasons)}

@@ -44,6 +44,7 @@ class RunOptions:
     no_progress: bool = False
     limit: int | None = None
     again: bool = False
+    from_step: str | None = None
     yes: bool = False
     max_failures: str | None = None
     tolerate_failures: bool = False
@@ -96,6 +97,7 @@ def running_options(command: Command) -> Command:
 @click.argument("target", metavar=METAVAR)
 @running_options
 @click.option("--again", is_flag=True, help="Run a finished job again from the start.")
+@click.option("--from", "from_step", metavar="STEP", help="With --again: only this step and those that come after it.")
 @click.option("--yes", is_flag=True, help="Do not ask before rows are written a second time.")
 @click.option("--dry-run", is_flag=True, help="Write nothing: read, process, and say what a run would do.")
 @ledger_option
@@ -167,6 +169,7 @@ class RunCall:
                     observers=() if chosen.quiet else (progress,),
                     again=chosen.again,
                     yes=chosen.yes,
+                    from_step=chosen.from_step,
                     limit=chosen.limit,
                     max_failures=chosen.max_failures,
                     stop=stop,

@@ -50,6 +50,17 @@ def debug_option(command: Command) -> Command:
     return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(command)
 
 
+def where_option(command: Command) -> Command:
+    """`--where`: which failures are meant."""
+    return click.option(
+        "--where",
+        multiple=True,
+        metavar="TERM",
+        help="Only failures like this: error_type=ValueError, error~text, phase=read, line=10..20; != and !~ for the "
+        "others. Repeated, all of them hold.",
+    )(command)
+
+
 def run_argument(*, required: bool) -> Callable[[Command], Command]:
     """`RUN`: a run's number, where it may be left out the latest."""
     return click.argument("run", type=WholeNumber(1), required=required, metavar="RUN")

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from batchwright.cli.documents import document, execution_document, group_document, plain_parameters
-from batchwright.cli.histories import opened_history
+from batchwright.cli.histories import OpenedHistory, opened_history
 from batchwright.cli.interrupted import Interrupted
 from batchwright.cli.next_commands import after_execution
 from batchwright.cli.shared_options import json_option, ledger_option, run_argument
@@ -37,13 +37,14 @@ def show_command(run: int | None, as_json: bool, ledger: Path | str | None) -> N
         if as_json:
             causes = [group_document(group) for group in groups]
             content = execution_document(execution, steps, opened.replayed_run(execution))
+            content["status_now"] = opened.status_now(execution).value
             write_json(
                 document(
                     **content, causes=causes, ledger=opened.history.address, next=commands, **interrupted.document()
                 )
             )
             return
-        _write_run(execution, opened.history.address, opened.replayed_run(execution))
+        _write_run(execution, opened)
         for step in steps:
             _write_step(step, [group for group in groups if group.step == step.key.step])
         _write_checks(name_checks(execution, steps))
@@ -53,18 +54,20 @@ def show_command(run: int | None, as_json: bool, ledger: Path | str | None) -> N
             say(f"next: {printable(command)}")
 
 
-def _write_run(execution: JobExecution, ledger: str, replayed: int | None) -> None:
-    write_facts(_run_facts(execution, ledger, replayed))
+def _write_run(execution: JobExecution, opened: OpenedHistory) -> None:
+    write_facts(_run_facts(execution, opened))
     if execution.parameters:
         write_heading("parameters")
         write_facts(plain_parameters(execution.parameters).items(), indent="  ")
 
 
-def _run_facts(execution: JobExecution, ledger: str, replayed: int | None) -> list[tuple[str, object]]:
+def _run_facts(execution: JobExecution, opened: OpenedHistory) -> list[tuple[str, object]]:
+    replayed, now = opened.replayed_run(execution), opened.status_now(execution)
+    since = "" if now is execution.status else f" ({now.value} now: each failure was replayed or ignored)"
     facts: list[tuple[str, object]] = [
         ("run", execution.id),
         ("job", execution.job),
-        ("status", execution.status.value),
+        ("status", f"{execution.status.value}{since}"),
         ("lap", execution.lap),
         ("kind", execution.kind if replayed is None else f"replay of run {replayed}"),
         ("started", f"{execution.started_at:%Y-%m-%d %H:%M:%S} UTC"),
@@ -75,7 +78,7 @@ def _run_facts(execution: JobExecution, ledger: str, replayed: int | None) -> li
     facts.append(("process", f"{execution.pid} on {execution.host}"))
     if execution.origin is not None:
         facts.append(("origin", execution.origin))
-    facts.append(("ledger", ledger))
+    facts.append(("ledger", opened.history.address))
     if execution.version:
         facts.append(("version", f"batchwright {execution.version}"))
     if execution.stop_requested:

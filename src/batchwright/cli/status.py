@@ -47,6 +47,8 @@ def status_command(job: str | None, limit: int, as_json: bool, ledger: Path | st
         if as_json:
             replayed = map(opened.replayed_run, executions)
             runs = [execution_document(*three) for three in zip(executions, steps, replayed, strict=True)]
+            for run, execution in zip(runs, executions, strict=True):
+                run["status_now"] = opened.status_now(execution).value
             write_json(document(ledger=opened.history.address, runs=runs))
         else:
             _write(opened, executions, steps)
@@ -56,7 +58,8 @@ def _write(opened: OpenedHistory, executions: Sequence[JobExecution], steps: Seq
     if not executions:
         write_line(f"no runs in {printable(opened.history.address)}")
         return
-    write_runs([_Listed(*pair, _kind(opened, pair[0])) for pair in zip(executions, steps, strict=True)])
+    pairs = zip(executions, steps, strict=True)
+    write_runs([_Listed(*pair, _kind(opened, pair[0]), opened.status_now(pair[0])) for pair in pairs])
     for execution in _unfinished(executions)[:HINTS_SHOWN]:
         why = "its process is gone" if execution.status is Status.LOST else status_words(execution.status)
         say(f"run {execution.id} of {printable(execution.job)}: {why}; go on with: {_go_on(execution, opened)}")
@@ -81,6 +84,7 @@ class _Listed:
     execution: JobExecution
     steps: Sequence[StepExecution]
     kind: str
+    status_now: Status
 
     @property
     def parameters(self) -> str:
@@ -122,7 +126,7 @@ def _room(width: int, rows: Sequence[Sequence[str]]) -> int:
 def _row(run: _Listed, *, short: bool) -> tuple[str, ...]:
     counts = sum((step.counts for step in run.steps), Counts())
     numbers = (f"{count:,}" for count in (counts.read, counts.written, counts.filtered, counts.failed))
-    status = run.execution.status
+    status = run.status_now
     shown = SHORT_STATUS if short and status is Status.COMPLETED_WITH_FAILURES else status.value
     return (str(run.execution.id), run.execution.job, shown, started(run.execution.started_at), *numbers)
 

@@ -24,6 +24,7 @@ from batchwright.databases.records import (
     failure_values,
     fenced,
     key_values,
+    storable,
 )
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
@@ -207,14 +208,20 @@ def void_failures(connection: "Connection", schema: str, key: StepKey, from_ordi
     _run(connection, sql, schema, (*key_values(key), from_ordinal))
 
 
-def settle_failures(connection: "Connection", schema: str, key: StepKey, ordinals: Sequence[int]) -> int:
-    """Mark open failures at these ordinals as replayed; how many were."""
+def settle_failures(
+    connection: "Connection",
+    schema: str,
+    key: StepKey,
+    ordinals: Sequence[int],
+    state: FailureState = FailureState.REPLAYED,
+    note: str = "",
+) -> int:
+    """Move failures at these ordinals into a state, from the one that it is reached from; how many were moved."""
     sql = (
-        f"UPDATE {{schema}}.batchwright_failures SET state = %s "  # noqa: S608 - as above
+        f"UPDATE {{schema}}.batchwright_failures SET state = %s, note = %s "  # noqa: S608 - as above
         f"WHERE {_KEYED} AND ordinal = ANY(%s) AND state = %s"
     )
-    states = FailureState.REPLAYED.value, FailureState.OPEN.value
-    values = (states[0], *key_values(key), list(ordinals), states[1])
+    values = (state.value, escaped(storable(note)), *key_values(key), list(ordinals), state.source.value)
     return int(_run(connection, sql, schema, values).rowcount)
 
 

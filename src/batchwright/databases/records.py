@@ -27,7 +27,7 @@ MOVED = (*PROGRESS, "state")
 
 FAILURE = (
     "ordinal", "anchor", '"offset"', "phase", "error_type", "error", "attempts",
-    "source", "line", "byte", "detail", "payload", "payload_kind", "state", "at",
+    "source", "line", "byte", "detail", "payload", "payload_kind", "state", "at", "digest", "note",
 )  # fmt: skip
 """The columns of a failure beside its key, in the order of `failure_values`."""
 
@@ -85,13 +85,15 @@ def failure_values(failure: Failure) -> tuple[Any, ...]:
         failure.payload_kind.value,
         failure.state.value,
         failure.at.isoformat(),
+        failure.digest,
+        storable(failure.note),
     )
 
 
 def failure_of(row: Sequence[Any]) -> Failure:
     """A failure from the columns `step` and those of `FAILURE`, in order."""
     step, ordinal, anchor, offset, phase, error_type, error, attempts, source, line, byte, detail, *rest = row
-    payload, payload_kind, state, at = rest
+    payload, payload_kind, state, at, digest, note = rest
     return Failure(
         step=step,
         position=Position(ordinal, decode(anchor), offset),
@@ -104,6 +106,8 @@ def failure_of(row: Sequence[Any]) -> Failure:
         payload=payload,
         payload_kind=PayloadKind(payload_kind),
         state=FailureState(state),
+        digest=digest,
+        note=note,
     )
 
 

@@ -22,6 +22,7 @@ from batchwright.databases.records import (
     fenced,
     key_values,
     progress_values,
+    storable,
 )
 from batchwright.databases.sqlite_schema import migrate, schema_version
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
@@ -166,12 +167,18 @@ def void_failures(connection: sqlite3.Connection, key: StepKey, from_ordinal: in
     )
 
 
-def settle_failures(connection: sqlite3.Connection, key: StepKey, ordinals: Sequence[int]) -> int:
-    """Mark open failures at these ordinals as replayed; how many were."""
+def settle_failures(
+    connection: sqlite3.Connection,
+    key: StepKey,
+    ordinals: Sequence[int],
+    state: FailureState = FailureState.REPLAYED,
+    note: str = "",
+) -> int:
+    """Move failures at these ordinals into a state, from the one that it is reached from; how many were moved."""
     return sum(
         connection.execute(
-            f"UPDATE batchwright_failures SET state = ? WHERE {_KEYED} AND ordinal = ? AND state = ?",  # noqa: S608 - as above
-            (FailureState.REPLAYED, *key_values(key), ordinal, FailureState.OPEN),
+            f"UPDATE batchwright_failures SET state = ?, note = ? WHERE {_KEYED} AND ordinal = ? AND state = ?",  # noqa: S608 - as above
+            (state, storable(note), *key_values(key), ordinal, state.source),
         ).rowcount
         for ordinal in ordinals
     )

@@ -4,11 +4,12 @@ The one rule: making the record never fails, whatever the item, its error or the
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
+from hashlib import sha256
 from typing import Any
 
 from batchwright.engine.read_chunks import Chunk
-from batchwright.model.block import Place, Position
+from batchwright.model.block import BadRecord, Place, Position
 from batchwright.model.codec import encode
 from batchwright.model.failure import Failure, PayloadKind
 from batchwright.model.policy import Skip
@@ -48,6 +49,7 @@ class FailureRecorder:
             at=self.clock.now(),
             payload=payload,
             payload_kind=kind,
+            digest=record_digest(chunk.bad[index] if index in chunk.bad else _item(chunk, index)),
         )
 
     def _place(self, position: Position) -> Place:
@@ -65,7 +67,7 @@ class FailureRecorder:
             text = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
             kind = PayloadKind.RAW if text is not None else PayloadKind.NONE
         else:
-            text, kind = _stored(chunk.items[chunk.good_indexes().index(index)], self.skip.redact)
+            text, kind = _stored(_item(chunk, index), self.skip.redact)
         if text is None:
             return None, kind
         hidden = scrub(text, self.secrets)
@@ -73,6 +75,22 @@ class FailureRecorder:
             return hidden.encode()[:MAX_PAYLOAD_BYTES].decode("utf-8", "ignore"), PayloadKind.TRUNCATED
         # A payload with something hidden in it cannot be given to the processor again.
         return hidden, PayloadKind.DESCRIPTION if hidden != text and kind is PayloadKind.JSON else kind
+
+
+def record_digest(record: Any) -> str:
+    """Equal for equal records, in every process; empty where that cannot be told."""
+    try:
+        if isinstance(record, BadRecord):
+            text = encode([type(record).__name__, record.raw]) if record.raw is not None else ""
+        else:
+            text = encode(asdict(record) if is_dataclass(record) else record, canonical=True)  # type: ignore[arg-type] # an instance, since classes cannot be encoded either
+        return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16] if text else ""
+    except Exception:  # noqa: BLE001 - an item may be anything; what cannot be stored cannot be compared
+        return ""
+
+
+def _item(chunk: Chunk, index: int) -> Any:
+    return chunk.items[chunk.good_indexes().index(index)]
 
 
 def place_of(reader: Reader[Any], position: Position) -> Place:

@@ -1,10 +1,19 @@
-"""Give failed items to their step again: what goes in now is written and its failure closed in one transaction.
+"""Give failed items to their step again, and close the failures of those that go in.
 
-The one rule: an item whose failure is closed is never written again, whatever is killed in between.
+The one rule: a failure is closed together with what its item became, never before, and later only where nothing can be
+undone.
+
+What holds when the process dies in the middle of a chunk:
+  transactional   rows and closed failures are in the target, both or neither; the ledger's copy follows, and the next
+                  replay makes up for what it lacks
+  file            see `batchwright.writers.amended_files`: the file holds all replayed items, and their failures are
+                  closed, or neither
+  function        it was called and the failures are open: the next replay calls it again (at least once)
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -14,85 +23,217 @@ from batchwright.engine.attempt import Attempts
 from batchwright.engine.call_processor import Processor
 from batchwright.engine.commit_chunk import OpenTarget, commit_chunk
 from batchwright.engine.deduplicate import keeping_keys, step_processor
+from batchwright.engine.measure_memory import peak_memory_bytes
 from batchwright.engine.process_chunk import Pace, process_chunk
 from batchwright.engine.read_chunks import Chunk, Segment
-from batchwright.engine.record_failure import FailureRecorder
+from batchwright.engine.recall_checkpoint import ask
+from batchwright.engine.record_failure import FailureRecorder, describe_error
+from batchwright.engine.reread_items import Items, Rereader
 from batchwright.engine.restart import require_same_addresses
-from batchwright.engine.run_step import FAILURES_AT_ONCE, RunContext
+from batchwright.engine.run_step import FAILURES_AT_ONCE, NOTE_SECONDS, RunContext
 from batchwright.engine.stop import pause
 from batchwright.model.block import BadRecord, Position
 from batchwright.model.checkpoint import Checkpoint, StepKey
-from batchwright.model.codec import decode
+from batchwright.model.distinct import Distinct
 from batchwright.model.errors import (
+    BatchwrightError,
     FencedError,
-    MalformedRecordError,
+    ItemChangedError,
     NotReplayableError,
     StopRequestedError,
     WriteError,
 )
-from batchwright.model.failure import Failure, FailureState, PayloadKind
+from batchwright.model.execution import StepOutcome
+from batchwright.model.failure import Failure, FailureState
+from batchwright.model.failure_filter import FailureFilter
 from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.model.policy import Skip
-from batchwright.ports import Ledger, Reader, Scope, Settles, Sink
+from batchwright.model.replay_result import Replayed
+from batchwright.model.status import Status
+from batchwright.ports import Amends, Ledger, Replays, Scope, Settles, Sink
 from batchwright.step import BoundStep
 
+REASONS_KEPT = 5
 
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """What became of a step's open failures."""
-
-    step: str
-    replayed: int
-    still_open: int
+_log = logging.getLogger("batchwright")
 
 
-def replay_failures(bound: BoundStep, context: RunContext) -> Replayed:
-    """Replay the open failures of one step into its target.
+def replay_failures(bound: BoundStep, context: RunContext, where: FailureFilter, items: Items) -> Replayed:
+    """Replay the chosen open failures of one step into its target, as an execution of the step of its own.
 
-    A stop ends it behind a chunk; what is not replayed then stays open. Raises NotReplayableError for a target that is
-    not transactional: there nothing could keep an item from being written twice.
+    A stop ends it behind a chunk; what is not replayed then stays open. Raises NotReplayableError for a target that
+    cannot take items later, GroundChangedError for one that is not as the step left it.
     """
+    key = context.step_key(bound.step.name)
+    with ExitStack() as stack:
+        opened = stack.enter_context(closing(bound.writer.open(_scope(bound, context))))
+        _require_replayable(bound, opened)
+        recalled = _prepare(bound, context, opened)
+        sink: Any = opened
+        if isinstance(opened, Amends):
+            sink = stack.enter_context(closing(opened.amend(recalled)))
+        for warning in replay_warnings(bound):
+            _log.warning("%s", warning)
+        settling = _SettlingSink(sink, context.ledger, key, transactional=isinstance(opened, Settles))
+        stack.enter_context(context.stop.interrupting(sink, writes=True))
+        return _as_an_execution(bound, context, settling, where, items)
+
+
+def close_failures(
+    bound: BoundStep, context: RunContext, where: FailureFilter, state: FailureState, note: str = ""
+) -> int:
+    """Move the chosen failures of one step to IGNORED, or from there to OPEN, without trying them; how many."""
+    key, moved = context.step_key(bound.step.name), 0
+    with closing(bound.writer.open(_scope(bound, context))) as sink:
+        transactional = isinstance(sink, Settles)
+        if transactional:
+            _prepare(bound, context, sink)
+        found = sink.failures() if transactional else context.ledger.load_failures(key)
+        # Those that a killed command moved in the target only are moved in the ledger, too.
+        chosen = where.chosen(failure for failure in found if failure.state in (state, state.source))
+        while batch := list(islice(chosen, FAILURES_AT_ONCE)):
+            context.ownership.check()
+            waiting = [failure.ordinal for failure in batch if failure.state is state.source]
+            if waiting and isinstance(sink, Settles):
+                sink.settle(waiting, state, note)
+            context.ledger.settle_failures(key, [failure.ordinal for failure in batch], state, note)
+            moved += len(waiting)
+    return moved
+
+
+def rehearse(bound: BoundStep, context: RunContext, where: FailureFilter, items: Items) -> Replayed:
+    """What a replay would try: the items are looked for, nothing is called and nothing is written."""
+    found = _Found()
+    with closing(bound.writer.open(Scope(context.step_key(bound.step.name), context.ledger, context.clock))) as sink:
+        _require_replayable(bound, sink)
+    opened = context.ledger.load_failures(context.step_key(bound.step.name))
+    with closing(Rereader(bound.reader, items)) as rereader:
+        for failure in where.chosen(failure for failure in opened if failure.state is FailureState.OPEN):
+            item = rereader.find(failure)
+            if isinstance(item, BadRecord):
+                found.left_open(failure, item.error)
+            else:
+                found.replayed += 1
+    return found.as_replayed(bound.step.name)
+
+
+def replay_warnings(bound: BoundStep) -> tuple[str, ...]:
+    """What a person should know before items are given to this step's target again."""
     step, writer = bound.step, bound.writer
+    if writer.guarantee is Guarantee.AT_LEAST_ONCE:
+        return (f"step '{step.name}': killed in between, {step.target_address} is given the same items once more",)
+    # An upsert: a table, and no word of what to do in a conflict but to take the place of the row that is there.
+    if getattr(writer, "table", None) is not None and getattr(writer, "conflict", "") is None:
+        return (f"step '{step.name}': rows of the same key that are newer are overwritten by replayed ones",)
+    return ()
+
+
+def _scope(bound: BoundStep, context: RunContext) -> Scope:
+    step, key = bound.step, context.step_key(bound.step.name)
+    return keeping_keys(Scope(key, context.ledger, context.clock, step.checkpoint_seconds, claims=True), step)
+
+
+def _require_replayable(bound: BoundStep, sink: Sink[Any]) -> None:
+    step = bound.step
     if step.atomic:
         raise NotReplayableError(
             f"step '{step.name}' is atomic: it publishes everything at once, or nothing",
             f"its failures are not in {step.target_address}",
             "mend the input or the code and run the job anew with --again",
         )
-    key = context.step_key(step.name)
-    scope = Scope(key, context.ledger, context.clock, step.checkpoint_seconds, claims=True)
-    with closing(writer.open(keeping_keys(scope, step))) as sink:
-        if not isinstance(sink, Settles) or writer.guarantee is not Guarantee.EXACTLY_ONCE:
-            raise NotReplayableError(
-                f"step '{step.name}' cannot be replayed into {step.target_address}",
-                "only transactional targets can close a failure together with its row",
-                "mend the input or the code and run the job anew with --again",
-            )
-        last = context.ledger.last_step(key)
-        if last is not None:
-            require_same_addresses(bound, last)
-        sink.recall()
-        _catch_up(sink, context.ledger, key)
-        settling = _SettlingSink(sink, context.ledger, key)
-        with context.stop.interrupting(sink, writes=True):
-            _replay_open(bound, context, settling)
-        return Replayed(step.name, settling.replayed, settling.done - settling.replayed)
+    if not isinstance(sink, Replays | Amends):
+        raise NotReplayableError(
+            f"step '{step.name}' cannot be replayed into {step.target_address}",
+            "it takes no items after it was finished",
+            "mend the input or the code and run the job anew with --again",
+        )
+    if isinstance(step.process, Distinct) and not isinstance(sink, Settles):
+        raise NotReplayableError(
+            f"step '{step.name}' cannot be replayed into {step.target_address}",
+            "which keys it has seen is kept with its chunks, and only tables take chunks later",
+            "mend the input or the code and run the job anew with --again",
+        )
 
 
-def _replay_open(bound: BoundStep, context: RunContext, settling: "_SettlingSink") -> None:
-    """Chunk after chunk of open failures, until there are no more, or a stop is requested: the others stay open."""
-    target, stop = _open_target(bound, context, settling), context.stop
-    opened = (failure for failure in settling.failures_there() if failure.state is FailureState.OPEN)
+def _prepare(bound: BoundStep, context: RunContext, sink: Sink[Any]) -> Checkpoint | None:
+    """Claim the target, and close in the ledger what a replay closed in the target before it was killed."""
+    key, ledger = context.step_key(bound.step.name), context.ledger
+    last = ledger.last_step(key)
+    if last is not None:
+        require_same_addresses(bound, last)
+    recalled = ask(sink, bound.step.write_retry, partial(pause, context.clock, context.stop))
+    if isinstance(sink, Settles):
+        for state in (FailureState.REPLAYED, FailureState.IGNORED):
+            closed = (failure for failure in sink.failures() if failure.state is state)
+            while batch := list(islice(closed, FAILURES_AT_ONCE)):
+                ledger.settle_failures(key, [failure.ordinal for failure in batch], state, batch[0].note)
+    return recalled
+
+
+def _as_an_execution(
+    bound: BoundStep, context: RunContext, settling: "_SettlingSink", where: FailureFilter, items: Items
+) -> Replayed:
+    step, ledger, started = bound.step, context.ledger, context.clock.monotonic()
+    begun = ledger.begin_step(
+        context.run, settling.key, step.source_address, step.target_address, bound.writer.guarantee
+    )
+    target = _open_target(bound, context, settling)
+    noted = [started]
+
+    def outcome(status: Status, error: str = "") -> StepOutcome:
+        seconds = context.clock.monotonic() - started
+        return StepOutcome(status, target.checkpoint.counts, seconds, peak_memory_bytes(), error)
+
+    def note(checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
+        del checkpoint, failures  # the sink has settled them already
+        context.stop.chunk_committed()
+        if context.clock.monotonic() - noted[0] >= NOTE_SECONDS:
+            ledger.note_progress(begun.id, outcome(Status.RUNNING), ())
+            noted[0] = context.clock.monotonic()
+
+    target.committed = note
     try:
-        with step_processor(bound.step, settling.key, target, settling.sink) as processor:
+        _replay_open(bound, context, target, where, items)
+    except BaseException as error:
+        _end_broken_off(context, begun.id, outcome, error)
+        raise
+    status = Status.COMPLETED_WITH_FAILURES if settling.found.still_open else Status.COMPLETED
+    stopped = context.stop.requested
+    ledger.end_step(begun.id, outcome(Status.STOPPED if stopped else status, stopped or ""), ())
+    return settling.found.as_replayed(step.name)
+
+
+def _end_broken_off(
+    context: RunContext, execution: int, outcome: Callable[[Status, str], StepOutcome], error: BaseException
+) -> None:
+    if isinstance(error, FencedError):
+        return
+    interrupted = isinstance(error, KeyboardInterrupt)
+    text = context.stop.requested or "interrupted" if interrupted else describe_error(error, context.secrets)
+    try:
+        context.ledger.end_step(execution, outcome(Status.STOPPED if interrupted else Status.FAILED, text), ())
+    except BatchwrightError as second:
+        error.add_note(f"and then: {second}")
+
+
+def _replay_open(bound: BoundStep, context: RunContext, target: OpenTarget, where: FailureFilter, items: Items) -> None:
+    """Chunk after chunk of open failures, until there are no more, or a stop is requested: the others stay open."""
+    settling, stop = target.sink, context.stop
+    assert isinstance(settling, _SettlingSink)  # noqa: S101 - for the type checker: `_open_target` has put it there
+    opened = iter(where.chosen(f for f in settling.failures_there() if f.state is FailureState.OPEN))
+    called = step_processor(bound.step, settling.key, target, settling.sink)
+    try:
+        with called as processor, closing(Rereader(bound.reader, items)) as rereader:
             pace = Pace(context.clock, stop)
             while stop.requested is None and (batch := list(islice(opened, bound.step.chunk_size))):
                 context.ownership.check()
                 settling.begin(batch)
-                _replay_chunk(_chunk(bound.reader, batch, settling.given), target, processor, pace)
+                _replay_chunk(_chunk(rereader, batch, settling.given), target, processor, pace)
+        settling.publish()
     except (StopRequestedError, FencedError) as ended:
         if isinstance(ended, FencedError):
             raise
+        settling.publish()
     except Exception:
         # Whoever is not waited for: what it was at was interrupted, and is rolled back.
         if not stop.now:
@@ -111,36 +252,63 @@ def _replay_chunk(chunk: Chunk, target: OpenTarget, processor: Processor, pace: 
 
 
 @dataclass(slots=True)
+class _Found:
+    """What became of the failures so far."""
+
+    replayed: int = 0
+    still_open: int = 0
+    changed: int = 0
+    reasons: list[str] = field(default_factory=list)
+
+    def left_open(self, failure: Failure, error: BaseException | str, kind: str = "") -> None:
+        self.still_open += 1
+        self.changed += isinstance(error, ItemChangedError) or kind == ItemChangedError.__qualname__
+        if len(self.reasons) < REASONS_KEPT:
+            named = f"{kind}: " if kind and kind != ItemChangedError.__qualname__ else ""
+            self.reasons.append(f"item {failure.ordinal + 1} ({failure.place}): {named}{error}")
+
+    def as_replayed(self, step: str) -> Replayed:
+        return Replayed(step, self.replayed, self.still_open, self.changed, reasons=tuple(self.reasons))
+
+
+@dataclass(slots=True)
 class _SettlingSink:
     """A sink whose commit closes the failures of the items that went in. Ordinals count within the replay."""
 
     sink: Any
     ledger: Ledger
     key: StepKey
+    transactional: bool
+    found: _Found = field(default_factory=_Found)
     given: int = 0
     done: int = 0
-    replayed: int = 0
     batch: Sequence[Failure] = field(default_factory=list)
 
     def failures_there(self) -> Iterator[Failure]:
-        failures: Iterator[Failure] = self.sink.failures()
-        return failures
+        return self.sink.failures() if self.transactional else self.ledger.load_failures(self.key)
 
     def begin(self, batch: Sequence[Failure]) -> None:
         self.given += len(self.batch)
         self.batch = batch
+
+    def publish(self) -> None:
+        if hasattr(self.sink, "publish"):
+            self.sink.publish()
 
     def write(self, outputs: Sequence[Any]) -> None:
         self.sink.write(outputs)
 
     def commit(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
         start, end = self.done, checkpoint.position.ordinal
-        failed = {failure.ordinal for failure in failures}
+        failed = {failure.ordinal: failure for failure in failures}
         ordinals = [self.batch[n - self.given].ordinal for n in range(start, end) if n not in failed]
         self.sink.settle(ordinals)
-        self.ledger.settle_failures(self.key, ordinals)
+        if self.transactional:
+            self.ledger.settle_failures(self.key, ordinals)
         self.done = end
-        self.replayed += len(ordinals)
+        self.found.replayed += len(ordinals)
+        for number, failure in failed.items():
+            self.found.left_open(self.batch[number - self.given], failure.error, failure.error_type)
 
     def rollback(self) -> None:
         self.sink.rollback()
@@ -170,18 +338,11 @@ class _SettlingSink:
         self.sink.close()
 
 
-def _catch_up(sink: Sink[Any], ledger: Ledger, key: StepKey) -> None:
-    """Close in the ledger what a replay closed in the target before it was killed."""
-    closed = (failure.ordinal for failure in sink.failures() if failure.state is FailureState.REPLAYED)
-    while batch := list(islice(closed, FAILURES_AT_ONCE)):
-        ledger.settle_failures(key, batch)
-
-
-def _chunk(reader: Reader[Any], batch: Sequence[Failure], start: int) -> Chunk:
-    """The failed items as a chunk: from their payloads where those are whole, else read again by position."""
+def _chunk(rereader: Rereader, batch: Sequence[Failure], start: int) -> Chunk:
+    """The failed items as a chunk; those that cannot be had again are its bad records."""
     items, bad = [], {}
     for index, failure in enumerate(batch):
-        item = _item(reader, failure)
+        item = rereader.find(failure)
         if isinstance(item, BadRecord):
             bad[index] = item
         else:
@@ -190,35 +351,18 @@ def _chunk(reader: Reader[Any], batch: Sequence[Failure], start: int) -> Chunk:
     return Chunk(start, items, bad, segments, Position(start + len(batch)))
 
 
-def _item(reader: Reader[Any], failure: Failure) -> Any:
-    if failure.payload_kind is PayloadKind.JSON and failure.payload is not None:
-        return decode(failure.payload)
-    skip = failure.position.offset
-    try:
-        for block in reader.read(failure.position):
-            if skip >= len(block):
-                skip -= len(block)
-                continue
-            known = {record.index: record for record in block.bad}
-            return known[skip] if skip in known else block.items[skip - sum(index < skip for index in known)]
-    except Exception as error:  # noqa: BLE001 - what cannot be read stays open, whatever the reason
-        return BadRecord(0, error, None)
-    gone = MalformedRecordError("the item is not in the input any more", f"{failure.place}", "restore the input")
-    return BadRecord(0, gone, None)
-
-
 def _open_target(bound: BoundStep, context: RunContext, sink: Sink[Any]) -> OpenTarget:
     everything = Skip(on=Exception, payload=False)
     step = bound.step
     return OpenTarget(
         step=step.name,
         sink=sink,
-        undoes=True,
+        undoes=bound.writer.guarantee is Guarantee.EXACTLY_ONCE,
         attempts=Attempts(step.retry, everything, partial(pause, context.clock, context.stop)),
         recorder=FailureRecorder(step.name, bound.reader, context.clock, everything, context.secrets),
         write_retry=step.write_retry,
         limit=None,
         checkpoint=Checkpoint(Position(0)),
-        committed=lambda checkpoint, failures: None,  # noqa: ARG005 - the sink has settled them already
+        committed=lambda checkpoint, failures: None,  # noqa: ARG005 - replaced by whoever keeps the execution
         owned=context.ownership.check,
     )

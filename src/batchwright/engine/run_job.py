@@ -10,28 +10,29 @@ from functools import partial
 from typing import Any
 
 from batchwright.engine.announce import Announcer
+from batchwright.engine.check_start import check_first_steps, require_confirmation
 from batchwright.engine.choose_lap import Surveyed, choose_lap
 from batchwright.engine.describe_job import describe_job, differences
 from batchwright.engine.drive import drive
 from batchwright.engine.recall_results import recorded_results
 from batchwright.engine.record_failure import describe_error
 from batchwright.engine.restart import Choices, require_finished, require_same_addresses
-from batchwright.engine.run_step import RunContext, check_adapters, run_step
+from batchwright.engine.run_step import RunContext, run_step
 from batchwright.engine.stop import Stop, pause
+from batchwright.engine.take_over import steps_to_keep, take_over
 from batchwright.job import Job, ordered_steps
 from batchwright.model.errors import (
     ACCEPT_INPUT,
     ADOPT,
     BEGIN_AGAIN,
     BatchwrightError,
-    ConfirmationError,
     FencedError,
     GroundChangedError,
     StopRequestedError,
 )
 from batchwright.model.events import JobFinished, JobStarted
 from batchwright.model.execution import JobExecution, RunRequest
-from batchwright.model.failure import Failure
+from batchwright.model.failure import Failure, FailureState
 from batchwright.model.fault_points import reach
 from batchwright.model.result import Failures, JobResult, StepResult
 from batchwright.model.status import Status
@@ -50,6 +51,7 @@ class RunOptions:
     timeout_seconds: float | None = None
     accept_input: bool = False
     adopt: bool = False
+    from_step: str | None = None
 
     @property
     def choices(self) -> Choices:
@@ -124,13 +126,17 @@ def _run_owned(job: Job, bound: Mapping[str, BoundStep], options: RunOptions, ar
             if result is not None:
                 around.announcer.announce(JobFinished(context.run, result))
                 return result, None
+        kept = steps_to_keep(job, bound, options.from_step, context)
+        rerun = {name: step for name, step in bound.items() if name not in kept}
         if context is not None and options.again and not options.confirmed:
-            _require_confirmation(bound, context)
+            require_confirmation(rerun, context)
         if not lap.unknown:
-            _check_first_steps(job, bound, None if lap.begins else context)
+            check_first_steps(job, rerun, None if lap.begins else context)
+        if last is not None and not lap.begins:
+            kept = dict(last.kept)
         steps = tuple(step.name for step in ordered_steps(job))
         request = RunRequest(job.key, job.parameters, steps, job.origin, next_lap=lap.begins, at_least_lap=lap.number)
-        execution = ledger.begin_run(replace(request, definition=definition))
+        execution = ledger.begin_run(replace(request, definition=definition, kept=kept))
         context = replace(_context(job, execution, options, around, ownership), warnings=warnings)
         return (yield from _execute(job, bound, context, around, resumed=last is not None and not lap.begins))
 
@@ -161,14 +167,6 @@ def _how(last: JobExecution) -> str:
     return "completed" if last.status.complete else "began"
 
 
-def _check_first_steps(job: Job, bound: Mapping[str, BoundStep], context: RunContext | None) -> None:
-    """Find what stands in the way of the steps that wait for no other, before anything is recorded."""
-    for name, before in job.predecessors().items():
-        last = None if context is None else context.ledger.last_step(context.step_key(name))
-        if not before and not (last is not None and last.status.complete):
-            check_adapters(bound[name])
-
-
 def _context(
     job: Job, execution: JobExecution, options: RunOptions, around: Surroundings, ownership: Ownership
 ) -> RunContext:
@@ -182,34 +180,12 @@ def _context(
         announcer=around.announcer,
         ownership=ownership,
         secrets=job.secrets,
+        kept=execution.kept,
         limit=options.limit,
         max_failures=options.max_failures,
         timeout_seconds=job.timeout_seconds if options.timeout_seconds is None else options.timeout_seconds,
         choices=options.choices,
     )
-
-
-def _require_confirmation(bound: Mapping[str, BoundStep], context: RunContext) -> None:
-    """Beginning again would add rows a second time: a person has to say yes."""
-    for name, step in bound.items():
-        last = context.ledger.last_step(context.step_key(name))
-        adds = getattr(step.writer, "adds_again", False) and last is not None and last.counts.outputs > 0
-        if last is not None and adds and _is_visible(step, context):
-            raise ConfirmationError(
-                f"step '{name}' adds rows: beginning again writes {last.counts.outputs:,} of them a second time",
-                step.step.target_address,
-                "say yes with --yes (run(…, yes=True) in Python), or use upsert",
-            )
-
-
-def _is_visible(step: BoundStep, context: RunContext) -> bool:
-    """Whether others see what a step has written: of an atomic one all or nothing, by its target's word."""
-    if not step.step.atomic:
-        return True
-    key = context.step_key(step.step.name)
-    with closing(step.writer.open(Scope(key, context.ledger, context.clock))) as sink:
-        checkpoint = sink.recall()
-    return checkpoint is not None and checkpoint.finished
 
 
 def _already_complete(
@@ -296,6 +272,7 @@ def _run_steps(
     job: Job, bound: Mapping[str, BoundStep], context: RunContext
 ) -> Generator[Wanted, StepEnd, tuple[dict[str, StepResult], BaseException | None]]:
     """Run each step whose predecessors are complete; a step that fails holds back only those that follow it."""
+    take_over(bound, context)
     before = job.predecessors()
     results: dict[str, StepResult] = {}
     first: BaseException | None = None
@@ -343,10 +320,13 @@ def _completed(bound: BoundStep, context: RunContext) -> StepResult | None:
         require_same_addresses(bound, last, choices)
     with closing(bound.writer.open(Scope(key, context.ledger, context.clock, adopt=choices.adopt))) as sink:
         checkpoint = require_finished(bound, key, sink, partial(pause, context.clock, context.stop), choices)
+        # A step that has set items aside is complete without failures once each is replayed or ignored.
+        some = checkpoint is not None and checkpoint.counts.failed
+        still_open = some and any(failure.state is FailureState.OPEN for failure in sink.failures())
     if checkpoint is None:
         return None
     counts = checkpoint.counts
-    status = Status.COMPLETED_WITH_FAILURES if counts.failed else Status.COMPLETED
+    status = Status.COMPLETED_WITH_FAILURES if still_open else Status.COMPLETED
     return StepResult(
         name, status, counts, guarantee=bound.writer.guarantee, already_complete=True, read_before=counts.read
     )

@@ -7,7 +7,7 @@ The states of a step, and what holds in each when the process dies:
   ended       the ledger knows
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -69,6 +69,7 @@ class RunContext:
     limit: int | None = None
     max_failures: int | str | None = None
     timeout_seconds: float | None = None
+    kept: Mapping[str, int] = field(default_factory=dict)
     choices: Choices = field(default_factory=Choices)
     warnings: tuple[str, ...] = ()
 
@@ -208,8 +209,7 @@ def check_adapters(bound: BoundStep) -> None:
 
 
 def _begin(bound: BoundStep, context: RunContext, checkpoint: Checkpoint | None, sink: Sink[Any]) -> _Running:
-    step, writer = bound.step, bound.writer
-    key = context.step_key(step.name)
+    step, writer, key = bound.step, bound.writer, context.step_key(bound.step.name)
     missing = failures_behind(key, checkpoint, sink, context.ledger) if checkpoint else iter(())
     begun = context.ledger.begin_step(context.run, key, step.source_address, step.target_address, writer.guarantee)
     now, read = context.clock.monotonic(), checkpoint.counts.read if checkpoint else 0

@@ -20,21 +20,21 @@ FetchFailures = Callable[[tuple[Any, ...], int], Sequence[Sequence[Any]]]
 
 RUN_COLUMNS = (
     "id", "job", "parameters_hash", "lap", "status", "started_at", "ended_at",
-    "kind", "parameters", "steps", "origin", "host", "pid", "error", "stop_requested", "definition",
+    "kind", "parameters", "steps", "origin", "host", "pid", "error", "stop_requested", "definition", "kept",
 )  # fmt: skip
 
 OUTCOME_COLUMNS = (*COUNTS, "seconds", "peak_memory_bytes", "error", "target_identity")
 
 STEP_COLUMNS = (
     "id", "run", "job", "parameters_hash", "lap", "step", "partition", "status", "started_at", "ended_at",
-    *OUTCOME_COLUMNS, "source", "target", "guarantee",
+    *OUTCOME_COLUMNS, "source", "target", "guarantee", "kind",
 )  # fmt: skip
 
 
 def run_of(row: Sequence[Any]) -> JobExecution:
     """An execution from `RUN_COLUMNS`."""
     number, job, parameters_hash, lap, status, started_at, ended_at, kind, *rest = row
-    parameters, steps, origin, host, pid, error, stop_requested, definition = rest
+    parameters, steps, origin, host, pid, error, stop_requested, definition, kept = rest
     return JobExecution(
         id=number,
         key=InstanceKey(job, parameters_hash),
@@ -51,6 +51,7 @@ def run_of(row: Sequence[Any]) -> JobExecution:
         error=error,
         stop_requested=stop_requested,
         definition=decode(definition),
+        kept=decode(kept),
     )
 
 
@@ -69,6 +70,17 @@ def narrowed(
 def lap_values(run: JobExecution) -> tuple[Any, ...]:
     """The lap of an execution, as the columns of its steps and failures hold it."""
     return (run.key.job, run.key.parameters_hash, run.lap)
+
+
+def of_lap(key: StepKey, run: JobExecution) -> bool:
+    """Whether a step is of the lap of this run."""
+    return (key.job, key.parameters_hash, key.lap) == lap_values(run)
+
+
+def belongs_to(step: StepExecution, run: JobExecution) -> bool:
+    """Whether it is an execution of this run, or for a run of kind `run` one of its lap up to it."""
+    earlier = step.run < run.id and run.kind == step.kind == "run"
+    return of_lap(step.key, run) and (earlier or step.run == run.id)
 
 
 def in_job_order(steps: Iterable[StepExecution], run: JobExecution) -> list[StepExecution]:
@@ -100,6 +112,7 @@ def request_values(request: RunRequest) -> dict[str, Any]:
         "parameters": storable(encode(dict(request.parameters))),
         "steps": storable(encode(list(request.steps))),
         "definition": storable(encode(dict(request.definition))),
+        "kept": storable(encode(dict(request.kept))),
         "origin": None if origin is None else storable(encode([origin.path, origin.function, origin.digest])),
     }
 
@@ -108,7 +121,7 @@ def step_of(row: Sequence[Any]) -> StepExecution:
     """An execution of a step from `STEP_COLUMNS`."""
     number, run, job, parameters_hash, lap, step, partition, status, started_at, ended_at, *rest = row
     counts, rest = rest[: len(COUNTS)], rest[len(COUNTS) :]
-    seconds, peak_memory_bytes, error, target_identity, source, target, guarantee = rest
+    seconds, peak_memory_bytes, error, target_identity, source, target, guarantee, kind = rest
     return StepExecution(
         id=number,
         run=run,
@@ -124,6 +137,7 @@ def step_of(row: Sequence[Any]) -> StepExecution:
         target=target,
         guarantee=guarantee,
         target_identity=target_identity,
+        kind=kind,
     )
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from batchwright.model.block import Place
 from batchwright.model.execution import FailureGroup
+from batchwright.model.failure import Failure, FailureState
 
 MAX_GROUPS = 1_000
 """From here on, messages not seen before are counted together, by step, phase and error type."""
@@ -33,6 +34,18 @@ class Cause(NamedTuple):
     error: str
     open: bool
     place: Place
+
+
+def cause_of(failure: Failure) -> Cause:
+    """What grouping needs of a failure."""
+    return Cause(
+        failure.step,
+        failure.phase,
+        failure.error_type,
+        failure.error,
+        failure.state is FailureState.OPEN,
+        failure.place,
+    )
 
 
 @dataclass(slots=True)

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
-from batchwright.ledgers.failure_groups import Cause, group_failures
+from batchwright.ledgers.execution_rows import belongs_to, of_lap
+from batchwright.ledgers.failure_groups import cause_of, group_failures
 from batchwright.ledgers.locks import LockOwnership
 from batchwright.ledgers.transitions import closed_as, not_owned, owner_gone, refused, seen, stop_request, this_host
 from batchwright.model.block import Position
@@ -82,6 +83,7 @@ class MemoryLedger:
             steps=request.steps,
             origin=request.origin,
             definition=decode(encode(dict(request.definition))),
+            kept=dict(request.kept),
             host=this_host(),
             pid=os.getpid(),
         )
@@ -121,7 +123,7 @@ class MemoryLedger:
         found = self._runs.get(run)
         if found is None or not found.status.live:
             raise refused("run", run, _status(found), Status.RUNNING)
-        before = self.last_step(key)
+        before = self.last_step(key) if found.kind == "run" else None
         step = StepExecution(
             id=next(self._numbers_of_steps),
             run=run,
@@ -133,6 +135,7 @@ class MemoryLedger:
             source=source,
             target=target,
             guarantee=guarantee,
+            kind=found.kind,
         )
         self._keep_step(step)
         return step
@@ -157,8 +160,9 @@ class MemoryLedger:
         self._keep_step(replace(_with_outcome(found, outcome), status=outcome.status, ended_at=datetime.now(UTC)))
 
     def last_step(self, key: StepKey) -> StepExecution | None:
-        """The newest execution of this step in this lap."""
-        return next((step for step in reversed(list(self._steps.values())) if step.key == key), None)
+        """The newest execution of this step in this lap, of kind `run`."""
+        steps = (step for step in reversed(list(self._steps.values())) if step.key == key and step.kind == "run")
+        return next(steps, None)
 
     def load_checkpoint(self, key: StepKey) -> Checkpoint | None:
         """The last checkpoint stored under this key."""
@@ -195,12 +199,21 @@ class MemoryLedger:
         kept = self._failures.get(key, {}).items()
         self._failures[key] = {ordinal: failure for ordinal, failure in kept if ordinal < from_ordinal}
 
-    def settle_failures(self, key: StepKey, ordinals: Sequence[int]) -> None:
-        """Mark open failures as replayed; others keep their state."""
+    def settle_failures(
+        self,
+        key: StepKey,
+        ordinals: Sequence[int],
+        state: FailureState = FailureState.REPLAYED,
+        note: str = "",
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        """Move failures into a state, from the one that it is reached from; others keep theirs."""
+        if checkpoint is not None:
+            self.save_checkpoint(key, checkpoint, ())
         known = self._failures.get(key, {})
         for ordinal in ordinals:
-            if ordinal in known and known[ordinal].state is FailureState.OPEN:
-                known[ordinal] = replace(known[ordinal], state=FailureState.REPLAYED)
+            if ordinal in known and known[ordinal].state is state.source:
+                known[ordinal] = replace(known[ordinal], state=state, note=note)
 
     def jobs(self) -> list[str]:
         """The names of all jobs, sorted."""
@@ -259,11 +272,11 @@ class MemoryLedger:
         return found and self._judged(found)
 
     def steps(self, run: int) -> list[StepExecution]:
-        """The newest execution of each step of this run's lap, up to and including this run, in the job's order."""
+        """The newest execution of each step of this run's lap up to it, in the job's order; for a replay its own."""
         job_run = self._runs.get(run)
         if job_run is None:
             return []
-        newest = {step.key: step for step in self._steps.values() if step.run <= run and _of_lap(step.key, job_run)}
+        newest = {step.key: step for step in self._steps.values() if belongs_to(step, job_run)}
         steps = [replace(step, status=self._judged_status(step)) for step in newest.values()]
         places = {name: place for place, name in enumerate(job_run.steps)}
         return sorted(steps, key=lambda step: (places.get(step.key.step, len(places)), step.key.partition, step.id))
@@ -271,7 +284,7 @@ class MemoryLedger:
     def failures(self, run: int, *, step: str | None = None, open_only: bool = False) -> Iterator[Failure]:
         """The failures of this run's lap, by step, partition and ordinal."""
         job_run = self._runs.get(run)
-        keys = [key for key in self._failures if job_run and _of_lap(key, job_run) and step in (None, key.step)]
+        keys = [key for key in self._failures if job_run and of_lap(key, job_run) and step in (None, key.step)]
         for key in sorted(keys, key=lambda key: (key.step, key.partition)):
             for failure in self.load_failures(key):
                 if failure.state is FailureState.OPEN or not open_only:
@@ -279,17 +292,7 @@ class MemoryLedger:
 
     def failure_groups(self, run: int) -> list[FailureGroup]:
         """The same, grouped by cause, most frequent first."""
-        return group_failures(
-            Cause(
-                failure.step,
-                failure.phase,
-                failure.error_type,
-                failure.error,
-                failure.state is FailureState.OPEN,
-                failure.place,
-            )
-            for failure in self.failures(run)
-        )
+        return group_failures(map(cause_of, self.failures(run)))
 
     def summary(self) -> Mapping[str, Any]:
         """Counts of what is held."""
@@ -381,10 +384,6 @@ def _with_outcome(step: StepExecution, outcome: StepOutcome) -> StepExecution:
 def _through_codec(position: Position) -> Position:
     anchor, fingerprint = decode(encode([position.anchor, position.fingerprint]))
     return replace(position, anchor=anchor, fingerprint=fingerprint)
-
-
-def _of_lap(key: StepKey, run: JobExecution) -> bool:
-    return (key.job, key.parameters_hash, key.lap) == (run.key.job, run.key.parameters_hash, run.lap)
 
 
 def _of_instance(step: StepKey, key: InstanceKey) -> bool:

@@ -21,7 +21,7 @@ from batchwright.ledgers.transitions import not_owned, refused
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
 from batchwright.model.distinct import KeySpace, SeenKeys
 from batchwright.model.execution import JobExecution, RunRequest, StepExecution, StepOutcome
-from batchwright.model.failure import Failure
+from batchwright.model.failure import Failure, FailureState
 from batchwright.model.forgetting import Forgetting, Forgotten
 from batchwright.model.status import Status
 
@@ -177,7 +177,7 @@ class PostgresLedger:
         self._write(_instance(key), work)
 
     def last_step(self, key: StepKey) -> StepExecution | None:
-        """The newest execution of this step in this lap."""
+        """The newest execution of this step in this lap, of kind `run`."""
         return self._read(lambda connection: executions.last_step(connection, self._schema, key))
 
     def load_checkpoint(self, key: StepKey) -> Checkpoint | None:
@@ -215,12 +215,22 @@ class PostgresLedger:
             lambda connection, _: records.void_failures(connection, self._schema, key, from_ordinal),
         )
 
-    def settle_failures(self, key: StepKey, ordinals: Sequence[int]) -> None:
-        """Mark open failures as replayed; others keep their state."""
-        self._write(
-            _instance(key),
-            lambda connection, _: records.settle_failures(connection, self._schema, key, ordinals),
-        )
+    def settle_failures(
+        self,
+        key: StepKey,
+        ordinals: Sequence[int],
+        state: FailureState = FailureState.REPLAYED,
+        note: str = "",
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        """Move failures into a state, from the one that it is reached from; others keep theirs."""
+
+        def work(connection: "Connection", _: int) -> None:
+            records.settle_failures(connection, self._schema, key, ordinals, state, note)
+            if checkpoint is not None:
+                records.put_checkpoint(connection, self._schema, key, checkpoint)
+
+        self._write(_instance(key), work)
 
     def interrupt(self, *, now: bool) -> None:
         """With `now` nothing is waited for any more: no lock, and no server that is away or does not answer."""

@@ -136,8 +136,8 @@ def shrink(connection: "Connection", schema: str) -> str:
 
 
 def last_step(connection: "Connection", schema: str, key: StepKey) -> StepExecution | None:
-    """The newest execution of a step in a lap."""
-    sql = f"{_STEPS} WHERE {_OF_STEP} ORDER BY run DESC, id DESC LIMIT 1"
+    """The newest execution of a step in a lap, of kind `run`."""
+    sql = f"{_STEPS} WHERE {_OF_STEP} AND kind = 'run' ORDER BY run DESC, id DESC LIMIT 1"
     return _step_of(run(connection, schema, sql, key_values(key)).fetchone())
 
 
@@ -150,12 +150,13 @@ def begin_step(
     connection: "Connection", schema: str, number: int, key: StepKey, described: Mapping[str, str]
 ) -> StepExecution:
     """Insert an execution of a step, with its lap's counts so far. Raises FencedError if the run is closed."""
-    found = _status(connection, schema, JOBS, number)
-    if found is None or not found.live:
-        raise refused("run", number, found, Status.RUNNING)
-    before = last_step(connection, schema, key)
+    found = find_run(connection, schema, number)
+    if found is None or not found.status.live:
+        raise refused("run", number, found.status if found else None, Status.RUNNING)
+    before = last_step(connection, schema, key) if found.kind == "run" else None
     values = {
         "run": number,
+        "kind": found.kind,
         **dict(zip(KEY, key_values(key), strict=True)),
         "status": Status.RUNNING.value,
         **dict(zip(COUNTS, rows.count_values(before.counts if before else Counts()), strict=True)),

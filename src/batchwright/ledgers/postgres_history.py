@@ -52,11 +52,14 @@ NEWEST_OF_INSTANCES = (
     "WHERE kind = 'run' AND (%s::text IS NULL OR job = %s) GROUP BY job, parameters_hash) "
     "AND (%s::bigint IS NULL OR run.id < %s) ORDER BY run.id DESC LIMIT %s"
 )
-STEPS_OF_LAP = (
+_STEPS = (
     f"SELECT {_STEP_COLUMNS}, run.status = ANY(%s) AND {OWNED}, lease.process FROM {_JOINED} "  # noqa: S608 - as above
-    "JOIN {schema}.batchwright_step_executions step ON step.run = run.id WHERE step.id IN ("
-    f"SELECT max(id) FROM {{schema}}.batchwright_step_executions WHERE {_OF_LAP} AND run <= %s "
-    "GROUP BY step, partition)"
+    "JOIN {schema}.batchwright_step_executions step ON step.run = run.id WHERE "
+)
+STEPS_OF_RUN = _STEPS + "run.id = %s"
+STEPS_OF_LAP = _STEPS + (  # noqa: S608 - as above
+    f"step.id IN (SELECT max(id) FROM {{schema}}.batchwright_step_executions WHERE {_OF_LAP} "  # noqa: S608 - as above
+    "AND kind = 'run' AND run <= %s GROUP BY step, partition)"
 )
 FAILURES_OF_LAP = (
     f"SELECT {failure_columns()}, partition FROM {{schema}}.batchwright_failures "  # noqa: S608 - as above
@@ -129,12 +132,14 @@ class PostgresHistory:
         return _judged_run(found[0]) if found else None
 
     def steps(self, run: int) -> list[StepExecution]:
-        """The newest execution of each step of this run's lap, up to and including this run, in the job's order."""
+        """The newest execution of each step of this run's lap up to it, in the job's order; for a replay its own."""
         job_run = self.run(run)
         if job_run is None:
             return []
         live = [status.value for status in LIVE]
-        steps = [_judged_step(row) for row in self._all(STEPS_OF_LAP, live, *rows.lap_values(job_run), run)]
+        of_lap = job_run.kind == "run"
+        values = (*rows.lap_values(job_run), run) if of_lap else (run,)
+        steps = [_judged_step(row) for row in self._all(STEPS_OF_LAP if of_lap else STEPS_OF_RUN, live, *values)]
         return rows.in_job_order(steps, job_run)
 
     def failures(self, run: int, *, step: str | None = None, open_only: bool = False) -> Iterator[Failure]:

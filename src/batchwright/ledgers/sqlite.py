@@ -12,19 +12,20 @@ from pathlib import Path
 
 from batchwright.databases import sqlite_keys as keys
 from batchwright.databases import sqlite_records as records
-from batchwright.databases.records import COUNTS, key_values, storable
+from batchwright.databases.records import key_values, storable
 from batchwright.databases.sqlite import Patience, connect, transaction
 from batchwright.databases.sqlite_schema import migrate
 from batchwright.ledgers import execution_rows as executions
 from batchwright.ledgers import sqlite_rows as rows
 from batchwright.ledgers.locks import WAIT_SECONDS, LockOwnership, hold
 from batchwright.ledgers.sqlite_forgetting import forget, shrink
-from batchwright.ledgers.transitions import LIVE, closed_as, not_owned, owner_gone, refused, stop_request, this_host
-from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
+from batchwright.ledgers.sqlite_insertions import insert_run, insert_step
+from batchwright.ledgers.transitions import LIVE, closed_as, not_owned, owner_gone, refused, stop_request
+from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
 from batchwright.model.distinct import KeySpace, SeenKeys
 from batchwright.model.errors import LedgerError
 from batchwright.model.execution import JobExecution, RunRequest, StepExecution, StepOutcome
-from batchwright.model.failure import Failure
+from batchwright.model.failure import Failure, FailureState
 from batchwright.model.forgetting import Forgetting, Forgotten
 from batchwright.model.status import Status, sources_of
 
@@ -38,7 +39,7 @@ _OF_STEP = f"{_OF_INSTANCE} AND lap = ? AND step = ? AND partition = ?"
 
 LAST_RUN = f"{_RUNS} WHERE {_OF_INSTANCE} AND kind = 'run' ORDER BY id DESC LIMIT 1"
 LIVE_RUNS = f"{_RUNS} WHERE {_OF_INSTANCE} AND status IN ({', '.join('?' * len(LIVE))})"
-LAST_STEP = f"{_STEPS} WHERE {_OF_STEP} ORDER BY run DESC, id DESC LIMIT 1"
+LAST_STEP = f"{_STEPS} WHERE {_OF_STEP} AND kind = 'run' ORDER BY run DESC, id DESC LIMIT 1"
 
 
 class SqliteLedger:
@@ -88,7 +89,7 @@ class SqliteLedger:
             raise not_owned(request.key.job)
         with self._writing() as connection:
             _close_lost(connection, request.key)
-            number = _insert_run(connection, request)
+            number = insert_run(connection, request)
             row = connection.execute(f"{_RUNS} WHERE id = ?", (number,)).fetchone()
         return executions.run_of(row)
 
@@ -124,12 +125,13 @@ class SqliteLedger:
         Raises FencedError if the run is closed.
         """
         with self._writing() as connection:
-            found = _status(connection, "batchwright_job_executions", run)
-            if found is None or not found.live:
-                raise refused("run", run, found, Status.RUNNING)
-            before = connection.execute(LAST_STEP, key_values(key)).fetchone()
+            owner = connection.execute(f"{_RUNS} WHERE id = ?", (run,)).fetchone()
+            found = None if owner is None else executions.run_of(owner)
+            if found is None or not found.status.live:
+                raise refused("run", run, found.status if found else None, Status.RUNNING)
+            before = connection.execute(LAST_STEP, key_values(key)).fetchone() if found.kind == "run" else None
             known = None if before is None else executions.step_of(before)
-            number = _insert_step(connection, run, key, known, (source, target, guarantee))
+            number = insert_step(connection, found, key, known, (source, target, guarantee))
             row = connection.execute(f"{_STEPS} WHERE id = ?", (number,)).fetchone()
         return executions.step_of(row)
 
@@ -161,7 +163,7 @@ class SqliteLedger:
             records.put_failures(connection, _key_of_step(connection, step_execution), failures)
 
     def last_step(self, key: StepKey) -> StepExecution | None:
-        """The newest execution of this step in this lap."""
+        """The newest execution of this step in this lap, of kind `run`."""
         with self._reading() as connection:
             row = connection.execute(LAST_STEP, key_values(key)).fetchone()
         return None if row is None else executions.step_of(row)
@@ -194,10 +196,19 @@ class SqliteLedger:
         with self._writing() as connection:
             records.void_failures(connection, key, from_ordinal)
 
-    def settle_failures(self, key: StepKey, ordinals: Sequence[int]) -> None:
-        """Mark open failures as replayed; others keep their state."""
+    def settle_failures(
+        self,
+        key: StepKey,
+        ordinals: Sequence[int],
+        state: FailureState = FailureState.REPLAYED,
+        note: str = "",
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        """Move failures into a state, from the one that it is reached from; others keep theirs."""
         with self._writing() as connection:
-            records.settle_failures(connection, key, ordinals)
+            records.settle_failures(connection, key, ordinals, state, note)
+            if checkpoint is not None:
+                records.put_checkpoint(connection, key, checkpoint)
 
     def forget(self, key: InstanceKey, what: Forgetting) -> Forgotten:
         """Forget this of an instance that is over. Raises LedgerError if this object does not own it."""
@@ -312,70 +323,6 @@ def _close_lost(connection: sqlite3.Connection, key: InstanceKey) -> None:
         )
 
 
-def _insert_run(connection: sqlite3.Connection, request: RunRequest) -> int:
-    key, now = request.key, rows.now()
-    connection.execute(
-        "INSERT INTO batchwright_instances (job, parameters_hash, lap, created_at) VALUES (?, ?, ?, ?) "
-        "ON CONFLICT (job, parameters_hash) DO UPDATE SET lap = MAX(lap + ?, excluded.lap)",
-        (key.job, key.parameters_hash, request.at_least_lap, now, int(request.next_lap)),
-    )
-    (lap,) = connection.execute(
-        f"SELECT lap FROM batchwright_instances WHERE {_OF_INSTANCE}",  # noqa: S608 - our own column names
-        (key.job, key.parameters_hash),
-    ).fetchone()
-    return _insert(
-        connection,
-        "batchwright_job_executions",
-        {
-            "job": key.job,
-            "parameters_hash": key.parameters_hash,
-            "lap": lap,
-            "status": Status.STARTING,
-            "started_at": now,
-            **executions.request_values(request),
-            "host": this_host(),
-            "pid": os.getpid(),
-            "error": "",
-            "seen_at": now,
-        },
-    )
-
-
-def _insert_step(
-    connection: sqlite3.Connection,
-    run: int,
-    key: StepKey,
-    before: StepExecution | None,
-    described: tuple[str, str, str],
-) -> int:
-    now, counts = rows.now(), before.counts if before else Counts()
-    source, target, guarantee = map(storable, described)
-    values = {
-        "run": run,
-        **dict(zip(("job", "parameters_hash", "lap", "step", "partition"), key_values(key), strict=True)),
-        "status": Status.RUNNING,
-        "started_at": now,
-        **dict(zip(COUNTS, executions.count_values(counts), strict=True)),
-        "seconds": 0.0,
-        "peak_memory_bytes": 0,
-        "error": "",
-        "target_identity": storable(before.target_identity) if before else "",
-        "source": source,
-        "target": target,
-        "guarantee": guarantee,
-        "seen_at": now,
-    }
-    return _insert(connection, "batchwright_step_executions", values)
-
-
-def _insert(connection: sqlite3.Connection, table: str, values: dict[str, object]) -> int:
-    made = connection.execute(
-        f"INSERT INTO {table} ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",  # noqa: S608 - our names
-        tuple(values.values()),
-    )
-    return int(made.lastrowid or 0)
-
-
 def _status(connection: sqlite3.Connection, table: str, number: int) -> Status | None:
     row = connection.execute(f"SELECT status FROM {table} WHERE id = ?", (number,)).fetchone()  # noqa: S608 - our names
     return None if row is None else Status(row[0])
@@ -386,10 +333,7 @@ def _refused_step(connection: sqlite3.Connection, number: int, wanted: Status) -
 
 
 def _key_of_step(connection: sqlite3.Connection, number: int) -> StepKey:
-    row = connection.execute(
-        "SELECT job, parameters_hash, lap, step, partition FROM batchwright_step_executions WHERE id = ?", (number,)
-    ).fetchone()
-    return StepKey(*row)
+    return executions.step_of(connection.execute(f"{_STEPS} WHERE id = ?", (number,)).fetchone()).key
 
 
 def _status_in(target: Status) -> str:

@@ -47,8 +47,9 @@ NEWEST_OF_INSTANCES = (
 ONE_RUN = f"{_RUNS} WHERE id = ?"
 STEPS_OF_LAP = (
     f"{_STEPS} WHERE id IN (SELECT max(id) FROM batchwright_step_executions "  # noqa: S608 - as above
-    f"WHERE {_OF_LAP} AND run <= ? GROUP BY step, partition)"
+    f"WHERE {_OF_LAP} AND kind = 'run' AND run <= ? GROUP BY step, partition)"
 )
+STEPS_OF_RUN = f"{_STEPS} WHERE run = ?"
 FAILURES_OF_LAP = (
     f"SELECT {failure_columns()}, partition FROM batchwright_failures "  # noqa: S608 - as above
     f"WHERE {_OF_LAP} AND (step, partition, ordinal) > (?, ?, ?)"
@@ -114,12 +115,15 @@ class SqliteHistory:
         return None if row is None else self._judged(executions.run_of(row))
 
     def steps(self, run: int) -> list[StepExecution]:
-        """The newest execution of each step of this run's lap, up to and including this run, in the job's order."""
+        """The newest execution of each step of this run's lap up to it, in the job's order; for a replay its own."""
         job_run = self.run(run)
         if job_run is None:
             return []
         with self._reading() as connection:
-            found = connection.execute(STEPS_OF_LAP, (*executions.lap_values(job_run), run)).fetchall()
+            if job_run.kind == "run":
+                found = connection.execute(STEPS_OF_LAP, (*executions.lap_values(job_run), run)).fetchall()
+            else:
+                found = connection.execute(STEPS_OF_RUN, (run,)).fetchall()
         steps = [self._judged_step(executions.step_of(row), job_run) for row in found]
         return executions.in_job_order(steps, job_run)
 

@@ -11,6 +11,7 @@
     │   ├── GroundChangedError          the input or the target is not the one this work was begun with
     │   ├── AbandonedError              this lap was abandoned
     │   ├── ConfirmationError           the call would write rows a second time and needs a yes
+    │   ├── FilterError                 a filter of failures that cannot be meant
     │   ├── NotReplayableError          these failures cannot be replayed
     │   └── NotResumableError           this work cannot be gone on with, or given up
     ├── AlreadyRunningError             exit code 4: another process owns this instance
@@ -18,6 +19,7 @@
     ├── ReadError                       a reader stopped with an error
     ├── MalformedRecordError            a record of an input could not be read
     ├── MissingKeyError                 an item lacks the key that distinct goes by
+    ├── ItemChangedError                another item stands where one failed
     ├── WriteError                      a target refused a chunk, or a disk is full
     ├── NotPublishedError               what an atomic step has staged may not, or cannot, become visible
     ├── FencedError                     another process has moved this step's checkpoint
@@ -106,6 +108,10 @@ class ConfirmationError(ConfigurationError):
     """The call would write rows a second time and needs a yes."""
 
 
+class FilterError(ConfigurationError):
+    """A filter of failures that cannot be meant."""
+
+
 class NotReplayableError(ConfigurationError):
     """These failures cannot be replayed into their target."""
 
@@ -158,6 +164,10 @@ class MalformedRecordError(BatchwrightError, ValueError):
 
 class MissingKeyError(BatchwrightError, ValueError):
     """An item lacks the key that `distinct` goes by; a ValueError too, so that `Skip(on=ValueError)` takes it."""
+
+
+class ItemChangedError(BatchwrightError):
+    """Where an item failed another one stands now, or it cannot be told whether it is the same."""
 
 
 class WriteError(BatchwrightError):

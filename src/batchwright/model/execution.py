@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from batchwright.model.checkpoint import Counts, InstanceKey, StepKey
-from batchwright.model.status import Status
+from batchwright.model.status import Status, status_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,8 @@ class RunRequest:
     """What the engine tells the ledger when it begins an execution.
 
     `at_least_lap` is for laps that the targets know and this ledger does not. `definition` is what the job's
-    declaration says (`engine.describe_job`), with the version of batchwright.
+    declaration says (`engine.describe_job`), with the version of batchwright. `kept`
+    names steps that are not run again, each with the lap that it was complete in.
     """
 
     key: InstanceKey
@@ -41,6 +42,7 @@ class RunRequest:
     next_lap: bool = False
     at_least_lap: int = 1
     definition: Mapping[str, Any] = field(default_factory=dict)
+    kept: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class StepExecution:
     target: str = ""
     guarantee: str = ""
     target_identity: str = ""
+    kind: str = "run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class JobExecution:
     error: str = ""
     stop_requested: str = ""
     definition: Mapping[str, Any] = field(default_factory=dict)
+    kept: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def job(self) -> str:
@@ -106,6 +110,11 @@ class InstanceSummary:
     run: JobExecution
     executions: int
     open_failures: int
+
+    @property
+    def status(self) -> Status:
+        """That of the run, or what it has become since: complete, once each failure is replayed or ignored."""
+        return status_now(self.run.status, open_failures=self.open_failures > 0)
 
 
 @dataclass(frozen=True, slots=True)

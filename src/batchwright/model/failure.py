@@ -23,6 +23,11 @@ class FailureState(StrEnum):
     REPLAYED = "replayed"
     IGNORED = "ignored"
 
+    @property
+    def source(self) -> "FailureState":
+        """The only state from which this one is reached: what is replayed stays replayed."""
+        return FailureState.IGNORED if self is FailureState.OPEN else FailureState.OPEN
+
 
 class PayloadKind(StrEnum):
     """How a failure's payload is stored: as codec JSON, as the raw text of an unreadable record, or not whole."""
@@ -39,6 +44,8 @@ class Failure:
     """An item set aside. `position` is where it starts in the input; `payload` is what the reader gave.
 
     Only a payload of kind `json` can be given to the processor again as it was; all others are read again by position.
+    `digest` tells whether what stands there is still the same item; empty: that cannot be told. `note` says why a
+    failure is ignored.
     """
 
     step: str
@@ -52,6 +59,8 @@ class Failure:
     payload: str | None = None
     payload_kind: PayloadKind = PayloadKind.NONE
     state: FailureState = FailureState.OPEN
+    digest: str = ""
+    note: str = ""
 
     @property
     def ordinal(self) -> int:
@@ -75,6 +84,7 @@ def failure_document(run: int, failure: Failure) -> dict[str, Any]:
         "attempts": failure.attempts,
         "at": failure.at.isoformat(),
         "state": failure.state.value,
+        "note": failure.note or None,
         "payload_kind": failure.payload_kind.value,
         "payload": failure.payload,
     }

@@ -50,6 +50,11 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 }
 
 
+def status_now(status: Status, *, open_failures: bool) -> Status:
+    """What a lap's status has become since: complete without failures once each is replayed or ignored."""
+    return Status.COMPLETED if status is Status.COMPLETED_WITH_FAILURES and not open_failures else status
+
+
 def sources_of(target: Status) -> frozenset[Status]:
     """The statuses from which `target` may be reached."""
     return frozenset(source for source, targets in TRANSITIONS.items() if target in targets)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from batchwright.model.block import Block, Place, Position
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
@@ -21,7 +21,7 @@ from batchwright.model.execution import (
     StepExecution,
     StepOutcome,
 )
-from batchwright.model.failure import Failure
+from batchwright.model.failure import Failure, FailureState
 from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.model.publication import Publication
 from batchwright.model.status import Status
@@ -51,20 +51,16 @@ class Reader(Protocol[In_co]):
     @property
     def address(self) -> str:
         """What is read, in words that stay equal from run to run: `csv:/data/in/sales.csv`. Holds no secret."""
-        ...
 
     @property
     def seeks(self) -> bool:
         """Whether `read(after)` goes straight to `after.anchor`, instead of reading the input again from its start."""
-        ...
 
     def read(self, after: Position | None) -> Iterator[Block[In_co]]:
         """Blocks from `after.anchor` on (None: from the start). The engine itself drops the first `after.offset`."""
-        ...
 
     def place(self, position: Position) -> Place:
         """Where a person finds the item at this position. Asked only when something failed."""
-        ...
 
 
 @runtime_checkable
@@ -73,7 +69,6 @@ class Checks(Protocol):
 
     def check(self) -> None:
         """Raise SourceError or TargetError. Writes nothing."""
-        ...
 
 
 @runtime_checkable
@@ -82,7 +77,6 @@ class Measures(Protocol):
 
     def fraction(self, position: Position) -> float | None:
         """Between 0.0 and 1.0, or None where it cannot be told cheaply."""
-        ...
 
 
 class CheckpointStore(Protocol):
@@ -90,7 +84,6 @@ class CheckpointStore(Protocol):
 
     def load_checkpoint(self, key: StepKey) -> Checkpoint | None:
         """The last checkpoint stored under this key."""
-        ...
 
     def save_checkpoint(
         self, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure], seen: SeenKeys | None = None
@@ -103,11 +96,22 @@ class CheckpointStore(Protocol):
 
     def known_keys(self, space: KeySpace, digests: Sequence[bytes]) -> set[bytes]:
         """Which of these keys are stored, by this lap or, across laps, by one that this step has finished."""
-        ...
 
     def load_failures(self, key: StepKey) -> Iterator[Failure]:
         """Every failure stored under this key, by ordinal."""
-        ...
+
+    def settle_failures(
+        self,
+        key: StepKey,
+        ordinals: Sequence[int],
+        state: FailureState = FailureState.REPLAYED,
+        note: str = "",
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        """Move failures into a state, from the one that it is reached from; others keep theirs.
+
+        A checkpoint is stored in the same durable transaction.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,6 @@ class Sink(Protocol[Out_contra]):
 
         Raises DamagedOutputError if the target cannot be put back to it.
         """
-        ...
 
     def write(self, outputs: Sequence[Out_contra]) -> None:
         """Write outputs, not yet for good.
@@ -158,31 +161,24 @@ class Sink(Protocol[Out_contra]):
         Raises ItemsFailed if some are refused and all others are written; any other error means that the chunk has to
         be rolled back, and `classify` says what comes next.
         """
-        ...
 
     def commit(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
         """Make the chunk durable together with its checkpoint and failures. Empty chunks are committed too."""
-        ...
 
     def rollback(self) -> None:
         """Undo everything written since the last commit, if anything can be undone. Never raises."""
-        ...
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """Publish, and set the finished mark. May be called again after a crash in between."""
-        ...
 
     def failures(self) -> Iterator[Failure]:
         """Every failure kept with the checkpoint, by ordinal."""
-        ...
 
     def classify(self, error: BaseException) -> Fault:
         """What an error from `write`, `commit` or `finish` means."""
-        ...
 
     def close(self) -> None:
         """Release everything. An uncommitted chunk is undone. Never raises."""
-        ...
 
 
 @runtime_checkable
@@ -191,7 +187,6 @@ class Explains(Protocol):
 
     def explain(self, error: BaseException) -> BaseException:
         """What is wrong; what was found; what to do. An error that needs no explanation is returned as it is."""
-        ...
 
 
 @runtime_checkable
@@ -200,20 +195,33 @@ class Flushes(Protocol):
 
     def flush(self) -> None:
         """Make every commit so far durable: the step is about to end before its input does."""
-        ...
 
 
 @runtime_checkable
-class Settles(Protocol):
-    """A sink of a transactional target, which keeps checkpoint and failures beside the data for any ledger to find."""
+class Replays(Protocol):
+    """A sink that takes the items of a replay. What it does with them is settled chunk by chunk, or at `finish`."""
 
-    def settle(self, ordinals: Sequence[int]) -> None:
-        """Commit what was written together with marking the failures at these ordinals as replayed."""
-        ...
+    def settle(self, ordinals: Sequence[int], state: FailureState = FailureState.REPLAYED, note: str = "") -> None:
+        """Commit what was written together with moving the failures at these ordinals into this state."""
+
+
+@runtime_checkable
+class Amends(Protocol):
+    """A sink of a target that was published as a whole, and can be published anew with more at its end."""
+
+    def amend(self, published: Checkpoint | None) -> Any:
+        """A sink that `Replays`, and has a `publish()`. `published` is what `recall` gave.
+
+        Raises NotReplayableError if it is not published yet.
+        """
+
+
+@runtime_checkable
+class Settles(Replays, Protocol):
+    """A sink of a transactional target, which keeps checkpoint and failures beside the data for any ledger to find."""
 
     def last_lap(self) -> int:
         """The highest lap of this step that the target has a checkpoint of, by whatever ledger; 0 if none."""
-        ...
 
 
 @runtime_checkable
@@ -226,7 +234,6 @@ class Interruptible(Protocol):
         A reader ends its statement. A sink ends its wait for a lock and, only with `now`, a statement that writes.
         A ledger, whose statements are short, ends its waits with `now`. None of them waits for locks after that.
         """
-        ...
 
 
 @runtime_checkable
@@ -236,16 +243,13 @@ class Writer(Protocol[Out_contra]):
     @property
     def guarantee(self) -> Guarantee:
         """How often the outputs of a chunk take effect, whatever crashes in between."""
-        ...
 
     @property
     def address(self) -> str:
         """What is written to, in words that stay equal from run to run. Holds no secret."""
-        ...
 
     def open(self, scope: Scope) -> Sink[Out_contra]:
         """A sink for one step's outputs."""
-        ...
 
 
 @runtime_checkable
@@ -270,7 +274,6 @@ class Discards(Protocol):
 
         Whoever is still working on it commits nothing any more.
         """
-        ...
 
 
 class Ownership(Protocol):
@@ -278,7 +281,6 @@ class Ownership(Protocol):
 
     def check(self) -> None:
         """Raise FencedError once the right may have gone to somebody else. Asked before each chunk; must be cheap."""
-        ...
 
 
 class Ledger(CheckpointStore, Protocol):
@@ -287,76 +289,58 @@ class Ledger(CheckpointStore, Protocol):
     @property
     def address(self) -> str:
         """Where it is kept, for people."""
-        ...
 
     @property
     def durable(self) -> bool:
         """Whether it outlives the process."""
-        ...
 
     def own(self, key: InstanceKey) -> AbstractContextManager[Ownership]:
         """Own this instance while the context lasts. Raises AlreadyRunningError."""
-        ...
 
     def last_run(self, key: InstanceKey) -> JobExecution | None:
         """The newest execution of kind `run` of this instance."""
-        ...
 
     def begin_run(self, request: RunRequest) -> JobExecution:
         """Record a new execution, STARTING, in the last lap or, with `next_lap`, in the next one.
 
         Only for the owner. Executions of the instance that are still live are closed as FAILED: their owner is gone.
         """
-        ...
 
     def close_lost(self, key: InstanceKey) -> None:
         """Close executions of the instance, with their steps, that are still live: their owner is gone.
 
         Only for the owner. Raises LedgerError for anybody else.
         """
-        ...
 
     def move_run(self, run: int, status: Status, error: str = "") -> None:
         """Change an execution's status, as `TRANSITIONS` allows, by compare-and-set."""
-        ...
 
     def request_stop(self, run: int, who: str) -> bool:
         """Note on a live execution, whoever owns it, that `who` wants it to stop; the first request stays.
 
         The one thing that others may write on a live execution. False if it is not live.
         """
-        ...
 
     def begin_step(self, run: int, key: StepKey, source: str, target: str, guarantee: str) -> StepExecution:
-        """Record a new execution of a step, RUNNING."""
-        ...
+        """Record a new execution of a step, RUNNING, of its run's kind."""
 
     def note_progress(self, step_execution: int, outcome: StepOutcome, failures: Sequence[Failure]) -> None:
         """Copy counts and failures of a running step; called about once a second. Adding a failure twice is harmless.
 
         A failure that is already known keeps its state.
         """
-        ...
 
     def end_step(self, step_execution: int, outcome: StepOutcome, failures: Sequence[Failure]) -> None:
         """Close an execution of a step, with the last failures not yet copied."""
-        ...
 
     def last_step(self, key: StepKey) -> StepExecution | None:
-        """The newest execution of this step in this lap."""
-        ...
+        """The newest execution of this step in this lap, of kind `run`."""
 
     def void_failures(self, key: StepKey, from_ordinal: int) -> None:
         """Forget failures at or past this ordinal: their items are to be read again."""
-        ...
-
-    def settle_failures(self, key: StepKey, ordinals: Sequence[int]) -> None:
-        """Mark open failures as replayed."""
-        ...
 
     def close(self) -> None:
         """Release everything."""
-        ...
 
 
 Observer = Callable[[Event], None]

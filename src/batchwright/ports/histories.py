@@ -46,7 +46,7 @@ class History(Protocol):
         ...
 
     def steps(self, run: int) -> list[StepExecution]:
-        """The newest execution of each step of this run's lap, up to and including this run, in order."""
+        """The newest execution of kind `run` of each step of its lap up to this run, in order; for a replay its own."""
         ...
 
     def failures(self, run: int, *, step: str | None = None, open_only: bool = False) -> Iterator[Failure]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from batchwright.model.checkpoint import Checkpoint, StepKey
 from batchwright.model.codec import decode, encode
 from batchwright.model.distinct import KeySpace, SeenKeys
-from batchwright.model.failure import Failure
+from batchwright.model.failure import Failure, FailureState
 
 
 class MemoryStore:
@@ -48,6 +48,22 @@ class MemoryStore:
         """Every failure stored under this key, by ordinal."""
         known = self._failures.get(key, {})
         return iter([known[ordinal] for ordinal in sorted(known)])
+
+    def settle_failures(
+        self,
+        key: StepKey,
+        ordinals: Sequence[int],
+        state: FailureState = FailureState.REPLAYED,
+        note: str = "",
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        """Move failures into a state; with a checkpoint, store that too."""
+        known = self._failures.setdefault(key, {})
+        for ordinal in ordinals:
+            if ordinal in known and known[ordinal].state is state.source:
+                known[ordinal] = replace(known[ordinal], state=state, note=note)
+        if checkpoint is not None:
+            self.save_checkpoint(key, checkpoint, ())
 
     def copy(self) -> "MemoryStore":
         """A store of its own with the same content: what a crash leaves."""

@@ -174,6 +174,7 @@ class _WatchedStore:
         self.load_checkpoint = store.load_checkpoint
         self.load_failures = store.load_failures
         self.known_keys = store.known_keys
+        self.settle_failures = store.settle_failures
 
     def save_checkpoint(
         self, key: StepKey, checkpoint: Checkpoint, failures: Sequence[Failure], seen: SeenKeys | None = None

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import DeclarationError, ItemsFailed
-from batchwright.model.failure import Failure
+from batchwright.model.failure import Failure, FailureState
 from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.model.pace import CHUNK_SECONDS, next_pass
 from batchwright.model.processor import ProcessorKind, function_address, processor_kind
@@ -115,6 +115,10 @@ class FunctionSink(Generic[Out_contra]):
     def failures(self) -> Iterator[Failure]:
         """Every failure stored."""
         return self._scope.store.load_failures(self._scope.key)
+
+    def settle(self, ordinals: Sequence[int], state: FailureState = FailureState.REPLAYED, note: str = "") -> None:
+        """Close failures in the scope's store, after the calls: killed in between, the calls are made again."""
+        self._scope.store.settle_failures(self._scope.key, ordinals, state, note)
 
     def classify(self, error: BaseException) -> Fault:  # noqa: ARG002 - the port gives it
         """Always fatal: whether the call had an effect is not known, so it is not repeated."""

@@ -16,7 +16,7 @@ from batchwright.databases.postgres import Database
 from batchwright.databases.postgres_waits import LockWaits
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import FencedError, ItemsFailed
-from batchwright.model.failure import Failure
+from batchwright.model.failure import Failure, FailureState
 from batchwright.model.fault_points import reach
 from batchwright.model.forgetting import Forgotten
 from batchwright.model.guarantee import Fault, Guarantee
@@ -258,12 +258,12 @@ class PostgresSink:
             return iter(())
         return records.get_failures(self._connection, self._schema, self._key)
 
-    def settle(self, ordinals: Sequence[int]) -> None:
+    def settle(self, ordinals: Sequence[int], state: FailureState = FailureState.REPLAYED, note: str = "") -> None:
         """Commit replayed rows together with closing their failures. Raises FencedError if one is closed already."""
         self._committing = False
         connection = self._begin()
         self._require_fence(connection)
-        if records.settle_failures(connection, self._schema, self._key, ordinals) != len(ordinals):
+        if records.settle_failures(connection, self._schema, self._key, ordinals, state, note) != len(ordinals):
             self.rollback()
             raise FencedError("some of these failures are closed already", "somebody else replays them", "look again")
         self._commit(connection)

@@ -12,7 +12,7 @@ from typing import Any
 from batchwright.databases import sqlite, sqlite_keys, sqlite_records
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import FencedError, ItemsFailed
-from batchwright.model.failure import Failure
+from batchwright.model.failure import Failure, FailureState
 from batchwright.model.fault_points import reach
 from batchwright.model.forgetting import Forgotten
 from batchwright.model.guarantee import Fault, Guarantee
@@ -252,11 +252,11 @@ class SqlSink:
             return iter(())
         return sqlite_records.get_failures(self._connection, self._key)
 
-    def settle(self, ordinals: Sequence[int]) -> None:
+    def settle(self, ordinals: Sequence[int], state: FailureState = FailureState.REPLAYED, note: str = "") -> None:
         """Commit replayed rows together with closing their failures. Raises FencedError if one is closed already."""
         connection = self._begin()
         self._require_fence(connection)
-        if sqlite_records.settle_failures(connection, self._key, ordinals) != len(ordinals):
+        if sqlite_records.settle_failures(connection, self._key, ordinals, state, note) != len(ordinals):
             self.rollback()
             raise FencedError("some of these failures are closed already", "somebody else replays them", "look again")
         self._committing = True

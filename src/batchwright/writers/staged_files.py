@@ -5,8 +5,8 @@ takes the target's place in one step. A checkpoint is made durable every `checkp
 the last one is cut off and done again.
 
 The state kept with a checkpoint is `{"phase", "form", "length", "tail", …}`: the phase is `writing`, `prepared` (with
-the SHA-256 of the whole) or `published`; `tail` is the SHA-256 of the last 4 KiB before `length`; the rest belongs to
-the encoder.
+the SHA-256 of the whole), `published` or, in a replay, `amended` (see `amended_files`); `tail` is the SHA-256 of the
+last 4 KiB before `length`; the rest belongs to the encoder.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ from batchwright.model.errors import (
     FencedError,
     GroundChangedError,
     ItemsFailed,
+    NotReplayableError,
     WriteError,
 )
 from batchwright.model.failure import Failure
@@ -33,6 +34,7 @@ from batchwright.model.fault_points import reach
 from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.model.publication import Publication
 from batchwright.ports import Scope, Sink, Writer
+from batchwright.writers.amended_files import AMENDED, AmendingSink, end_amending
 from batchwright.writers.stages import TAIL_BYTES, Stage, file_digest, refuse_target
 
 Out_contra = TypeVar("Out_contra", contravariant=True)
@@ -150,6 +152,8 @@ class StagedSink(Generic[Out_contra]):
             if staged:
                 self._stage.truncate(0)
         elif self._stored.finished:
+            if self._stored.state["phase"] == AMENDED:
+                self._stored = end_amending(self._stage, self._scope, self._stored)
             self._accept_published(self._stored.state)
         else:
             self._go_on(self._stored, staged=staged)
@@ -228,6 +232,14 @@ class StagedSink(Generic[Out_contra]):
             waiting.pop(failure.ordinal, None)
             yield failure
         yield from waiting.values()
+
+    def amend(self, published: Checkpoint | None) -> AmendingSink:
+        """What adds the outputs of a replay at the end of the published file. Raises NotReplayableError before that."""
+        if published is None or not published.finished:
+            raise NotReplayableError(
+                f"{self._path} is not complete yet", "its step has not been run to its end", "run the job first"
+            )
+        return AmendingSink(self._path, self._scope, self._encoder, published)
 
     def classify(self, error: BaseException) -> Fault:
         """Text that the encoding cannot express is refused; everything else stops the step."""

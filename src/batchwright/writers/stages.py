@@ -90,6 +90,13 @@ class Stage:
                 os.ftruncate(self._descriptor, length)
                 os.fsync(self._descriptor)
 
+    def discard(self) -> None:
+        """Remove it while it is ours. Never raises: what stays is begun anew by whoever opens it next."""
+        if self._descriptor >= 0:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+            self.close()
+
     def size(self) -> int:
         """Bytes in it."""
         return os.fstat(self._descriptor).st_size

@@ -4,6 +4,7 @@ import inspect
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
+from keyword import iskeyword
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
 from uuid import UUID
@@ -165,6 +166,7 @@ def test_the_names_of_options_of_run_are_refused(option):
     def job(x: int): ...
 
     name = option.removeprefix("--").replace("-", "_")
+    name += "_" if iskeyword(name) else ""
     job.__annotations__ = {name: int}
     job.__signature__ = inspect.Signature([inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY)])
     with pytest.raises(DeclarationError, match=f"{option} is taken"):

@@ -175,7 +175,12 @@ def test_no_failures_is_still_a_document_in_each_form(shop):
 def test_replay_before_the_cause_is_mended_leaves_the_failures_open(after_a_run):
     ended = after_a_run.call("replay", "1")
     assert ended.code == 3
-    assert ended.err.splitlines()[-2:] == ["load: 0 replayed, 2 still open", "next: batchwright failures 1 --open"]
+    assert ended.err.splitlines()[-4:] == [
+        "load: 0 replayed, 2 still open",
+        r"  item 8 (list item 8): ValueError: =row 7 [red]\x1b[31m is wrong",
+        r"  item 18 (list item 18): ValueError: =row 17 [red]\x1b[31m is wrong",
+        "next: batchwright failures 1 --open",
+    ]
 
 
 def test_replay_after_the_cause_is_mended_closes_them(after_a_run):
@@ -296,14 +301,15 @@ def on_a_terminal(shop, monkeypatch, columns: int, *command: str) -> list[str]:
     return shop.call(*command).out.splitlines()
 
 
-def test_status_keeps_one_line_a_run_on_a_terminal_of_80_columns(after_a_replay, monkeypatch):
-    after_a_replay.call("run", "jobs.py:sales", "--day", "2026-11-23", "--n", "1")
-    lines = on_a_terminal(after_a_replay, monkeypatch, 80, "status")
+def test_status_keeps_one_line_a_run_on_a_terminal_of_80_columns(after_a_run, monkeypatch):
+    after_a_run.call("replay", "1")
+    after_a_run.call("run", "jobs.py:sales", "--day", "2026-11-23", "--n", "1")
+    lines = on_a_terminal(after_a_run, monkeypatch, 80, "status")
     assert [line.split()[:3] for line in lines] == [
         ["run", "job", "status"],
         ["3", "sales", "COMPLETED"],
         ["day=2026-11-23", "n=1"],
-        ["2", "sales", "COMPLETED"],
+        ["2", "sales", "COMPLETED*"],
         ["replay", "of", "run"],
         ["1", "sales", "COMPLETED*"],
         ["day=2026-11-22"],

@@ -142,8 +142,8 @@ class BreakingSink:
         return call
 
     # The protocols look for these on the class.
-    def settle(self, ordinals: Sequence[int]) -> None:
-        self.__getattr__("settle")(ordinals)
+    def settle(self, ordinals: Sequence[int], *state: Any) -> None:
+        self.__getattr__("settle")(ordinals, *state)
 
     def last_lap(self) -> int:
         return int(self.__getattr__("last_lap")())

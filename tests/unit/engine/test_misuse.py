@@ -168,7 +168,7 @@ from batchwright import BatchwrightError, Step, run
 from batchwright.writers import insert
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
 rows = [{"x": f"{n:050}"} for n in range(10_000)]
 try:
     run(Step("load", read=rows, write=insert(sys.argv[1], "t"), chunk_size=100), ledger=sys.argv[2])

@@ -55,7 +55,7 @@ class OpensFailuresAgain(MemoryLedger):
 
 
 class SettlesWhatIsIgnored(MemoryLedger):
-    def settle_failures(self, key, ordinals):
+    def settle_failures(self, key, ordinals, state=FailureState.REPLAYED, note="", checkpoint=None):
         known = self._failures[key]
         for ordinal in known.keys() & set(ordinals):
             known[ordinal] = replace(known[ordinal], state=FailureState.REPLAYED)

@@ -166,7 +166,7 @@ def test_a_log_that_cannot_be_shared_in_a_read_only_folder_is_never_passed_over(
 def test_the_summary_describes_the_file(path, ledger):
     with closing(SqliteHistory(path)) as history:
         summary = history.summary()
-    assert (summary["path"], summary["schema_version"], summary["journal_mode"]) == (str(path), 3, "wal")
+    assert (summary["path"], summary["schema_version"], summary["journal_mode"]) == (str(path), 4, "wal")
     assert summary["size_bytes"] == path.stat().st_size
 
 

@@ -1,0 +1,44 @@
+"""Look, before anything is recorded, whether rows would be added a second time or anything stands in the way.
+
+The one rule: nothing is written here, neither in targets nor in the ledger.
+"""
+
+from collections.abc import Mapping
+from contextlib import closing
+
+from batchwright.engine.run_step import RunContext, check_adapters
+from batchwright.job import Job
+from batchwright.model.errors import ConfirmationError
+from batchwright.ports import Scope
+from batchwright.step import BoundStep
+
+
+def require_confirmation(bound: Mapping[str, BoundStep], context: RunContext) -> None:
+    """Beginning again would add rows a second time: a person has to say yes."""
+    for name, step in bound.items():
+        last = context.ledger.last_step(context.step_key(name))
+        adds = getattr(step.writer, "adds_again", False) and last is not None and last.counts.outputs > 0
+        if last is not None and adds and _is_visible(step, context):
+            raise ConfirmationError(
+                f"step '{name}' adds rows: beginning again writes {last.counts.outputs:,} of them a second time",
+                step.step.target_address,
+                "say yes with --yes (run(…, yes=True) in Python), or use upsert",
+            )
+
+
+def _is_visible(step: BoundStep, context: RunContext) -> bool:
+    """Whether others see what a step has written: of an atomic one all or nothing, by its target's word."""
+    if not step.step.atomic:
+        return True
+    key = context.step_key(step.step.name)
+    with closing(step.writer.open(Scope(key, context.ledger, context.clock))) as sink:
+        checkpoint = sink.recall()
+    return checkpoint is not None and checkpoint.finished
+
+
+def check_first_steps(job: Job, bound: Mapping[str, BoundStep], context: RunContext | None) -> None:
+    """Find what stands in the way of the steps that wait for no other, before anything is recorded."""
+    for name, before in job.predecessors().items():
+        last = None if context is None else context.ledger.last_step(context.step_key(name))
+        if name in bound and not before and not (last is not None and last.status.complete):
+            check_adapters(bound[name])

@@ -1,0 +1,136 @@
+"""Find failed items again: in the input, by position, or in their stored payloads.
+
+The one rule: an item is given to its step again only if it is the one that failed, or somebody has said that another
+one will do.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from batchwright.engine.record_failure import place_of, record_digest
+from batchwright.model.block import BadRecord, Block, Position
+from batchwright.model.codec import decode
+from batchwright.model.errors import ItemChangedError, MalformedRecordError
+from batchwright.model.failure import Failure, PayloadKind, Phase
+from batchwright.ports import Reader
+
+
+class Items(Enum):
+    """Which items a replay takes."""
+
+    SAME = "same"
+    """From the input, if they are what failed; where the input cannot be read there any more, from their payloads."""
+    STORED = "stored"
+    """From their payloads, as they failed then; the input is not read."""
+    CHANGED = "changed"
+    """What stands in the input now, counted from its start."""
+
+
+@dataclass(slots=True)
+class Rereader:
+    """Reads failed items of one step again, in the order of their ordinals: a block that holds several is read once."""
+
+    reader: Reader[Any]
+    items: Items = Items.SAME
+    _blocks: Iterator[Block[Any]] | None = field(default=None, init=False)
+    _block: Block[Any] | None = field(default=None, init=False)
+    _first: int = field(default=0, init=False)
+
+    def find(self, failure: Failure) -> Any:
+        """The item, or a BadRecord whose error says why there is none to be given again."""
+        try:
+            return _payload_of(failure) if self.items is Items.STORED else self._from_input(failure)
+        except Exception as error:  # noqa: BLE001 - what cannot be found stays open, whatever the reason
+            return BadRecord(0, error, None)
+
+    def close(self) -> None:
+        """Let the input go."""
+        blocks, self._blocks, self._block = self._blocks, None, None
+        if blocks is not None and hasattr(blocks, "close"):
+            blocks.close()
+
+    def _from_input(self, failure: Failure) -> Any:
+        if self.items is Items.CHANGED:
+            found, place = self._counted(failure)
+            _require_same_place(failure, place, self.reader)
+            return found
+        try:
+            found = self._at(failure.position)
+        except Exception:
+            if failure.payload_kind is PayloadKind.JSON:
+                return _payload_of(failure)
+            raise
+        _require_same(failure, found)
+        return found
+
+    def _counted(self, failure: Failure) -> tuple[Any, Position]:
+        """The record of this number, counted from the start: a mended record may have another length than it had."""
+        found = self._at(Position(failure.ordinal), counted=True)
+        anchor = self._block.anchor if self._block else None
+        return found, Position(failure.ordinal, anchor, failure.ordinal - self._first)
+
+    def _at(self, position: Position, *, counted: bool = False) -> Any:
+        if self._block is None or not self._reaches(position.ordinal, counted=counted):
+            self.close()
+            self._blocks = iter(self.reader.read(None if counted else position))
+            self._first, self._block = 0 if counted else position.ordinal - position.offset, next(self._blocks, None)
+        while self._block is not None and position.ordinal >= self._first + len(self._block):
+            self._first += len(self._block)
+            self._block = next(self._blocks, None) if self._blocks is not None else None
+        if self._block is None:
+            raise MalformedRecordError("the item is not in the input any more", "", "restore the input")
+        return _record(self._block, position.ordinal - self._first)
+
+    def _reaches(self, ordinal: int, *, counted: bool) -> bool:
+        """Whether to read on, rather than to open the input again closer by."""
+        assert self._block is not None  # noqa: S101 - for the type checker: asked only with a block
+        ahead = ordinal - self._first
+        return ahead >= 0 and (counted or not self.reader.seeks or ahead < 2 * len(self._block))
+
+
+def _record(block: Block[Any], index: int) -> Any:
+    known = {record.index: record for record in block.bad}
+    return known[index] if index in known else block.items[index - sum(other < index for other in known)]
+
+
+def _payload_of(failure: Failure) -> Any:
+    if failure.payload_kind is PayloadKind.JSON and failure.payload is not None:
+        return decode(failure.payload)
+    kept = {
+        PayloadKind.NONE: "it was not kept",
+        PayloadKind.RAW: "only the text of a record that could not be read is",
+        PayloadKind.TRUNCATED: "it was too long",
+    }
+    raise MalformedRecordError("the item is not stored whole", kept.get(failure.payload_kind, "a part of it is hidden"))
+
+
+def _require_same(failure: Failure, found: Any) -> None:
+    """Raise ItemChangedError unless this is the record that failed."""
+    then = failure.digest
+    if not then and failure.payload_kind is PayloadKind.JSON:
+        then = record_digest(_payload_of(failure))
+    if then and record_digest(found) == then:
+        return
+    if isinstance(found, BadRecord):
+        if failure.phase is Phase.READ:
+            return  # it cannot be read either, and its own error says why
+        raise ItemChangedError("what stands in the input now cannot be read", f"{found.error}", _CHOICES)
+    if not then:
+        raise ItemChangedError("whether the item is the same cannot be told", "nothing is known to compare", _CHOICES)
+    if failure.phase is Phase.READ:
+        raise ItemChangedError("the record can be read now", "", "--accept-changed replays it")
+    raise ItemChangedError("the item in the input is another one now", "", _CHOICES)
+
+
+def _require_same_place(failure: Failure, position: Position, reader: Reader[Any]) -> None:
+    """Raise ItemChangedError if records were added or removed before it: then this is the wrong one."""
+    now, then = place_of(reader, position), failure.place
+    if (now.line, now.detail) != (then.line, then.detail):
+        raise ItemChangedError(
+            "records were added or removed before it", f"it was at {then}, item {failure.ordinal + 1} is at {now} now"
+        )
+
+
+_CHOICES = "--accept-changed takes what is there now, --stored what failed then"

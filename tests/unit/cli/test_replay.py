@@ -1,0 +1,57 @@
+"""What `replay` chooses, ignores and leaves, and how a run reads whose failures are closed."""
+
+import pytest
+
+SALES = ("run", "jobs.py:sales", "--day", "2026-11-22")
+
+
+@pytest.fixture
+def after_a_run(shop):
+    shop.call(*SALES)
+    return shop
+
+
+@pytest.fixture
+def after_a_replay(after_a_run):
+    after_a_run.mend()
+    after_a_run.call("replay", "1")
+    return after_a_run
+
+
+def test_a_run_whose_failures_are_all_closed_reads_as_complete(after_a_replay):
+    _, _, run = after_a_replay.call("status").out.splitlines()
+    assert " COMPLETED " in run
+    assert (
+        "COMPLETED_WITH_FAILURES (COMPLETED now: each failure was replayed or ignored)"
+        in after_a_replay.call("show").out
+    )
+    found = after_a_replay.call("show", "--json").document
+    assert (found["status"], found["status_now"]) == ("COMPLETED_WITH_FAILURES", "COMPLETED")
+    told = after_a_replay.call(*SALES, "--json").document
+    assert (told["already_complete"], told["status"]) == (True, "COMPLETED")
+
+
+def test_a_replay_shows_its_own_counts(after_a_replay):
+    found = after_a_replay.call("show", "2", "--json").document
+    assert (found["kind"], found["counts"]["read"], found["counts"]["written"]) == ("replay", 2, 2)
+
+
+def test_failures_are_chosen_by_their_fields_to_be_shown_ignored_and_replayed(after_a_run):
+    one = ("--where", "item=8")
+    assert len(after_a_run.call("failures", "1", "--all", *one).out.splitlines()) == 2
+    assert after_a_run.call("failures", "1", *one, "--json").document["causes"][0]["count"] == 1
+    ended = after_a_run.call("replay", "1", *one, "--ignore", "test data")
+    assert (ended.code, ended.err.splitlines()[-1]) == (0, "load: 1 ignored")
+    assert after_a_run.call("replay", "1", "--dry-run", *one).err.splitlines()[-1] == "nothing to replay in run 1"
+    after_a_run.mend()
+    ended = after_a_run.call("replay", "1", "--dry-run")
+    assert ended.err.splitlines()[-1] == "load: 1 would be tried, 0 still open"
+    assert after_a_run.call("replay", "1", "--reopen").err.splitlines()[-1] == "load: 1 open again"
+    ended = after_a_run.call("replay", "1", "--where", "item")
+    assert (ended.code, "write error_type=ValueError" in ended.err) == (2, True)
+
+
+def test_from_needs_again(after_a_run):
+    ended = after_a_run.call(*SALES, "--from", "load")
+    assert ended.code == 2
+    assert "--from STEP --again" in ended.err
