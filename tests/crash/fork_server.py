@@ -25,7 +25,16 @@ from tests.crash import power
 from tests.crash.clock import CLOCK, run_by_it
 from tests.crash.faults import EAGER, FRESH, POWER, Life, Schedule, arm, count_lines, parse, seconds_of
 from tests.crash.jobs import prepare
-from tests.crash.outcome import difference, ledger_of, outcome_of, run_job_in, seen_in_part, wrong_calls, wrong_rows
+from tests.crash.outcome import (
+    difference,
+    ledger_of,
+    outcome_of,
+    run_job_in,
+    seen_in_part,
+    sets_seen_in_part,
+    wrong_calls,
+    wrong_rows,
+)
 from tests.crash.planted import BUGS
 
 from batchwright.engine import run_step
@@ -117,6 +126,8 @@ class Server:
             self._meanwhile(schedule, folder, number)
             if schedule.job == "whole":
                 verdict.problems += seen_in_part(folder, expected)
+            if schedule.job == "sets":
+                verdict.problems += sets_seen_in_part(folder)
         if ended == -signal.SIGKILL:
             ended = self._start(schedule, bug, folder, None)
         # Killed once all was done, the last start has nothing to do.

@@ -50,3 +50,12 @@ CREATE TABLE numbers (id INTEGER PRIMARY KEY, name TEXT);
 WITH RECURSIVE n (id) AS (SELECT 0 UNION ALL SELECT id + 1 FROM n WHERE id < {ITEMS - 1})
 INSERT INTO numbers SELECT id, 'name ' || id FROM n;
 """
+
+DATABASES = {
+    "shop.db": SHOP,
+    "family.db": FAMILY,
+    "whole.db": WHOLE,
+    "orders.db": ORDERS,
+    "numbers.db": NUMBERS,
+    "firsts.db": FIRSTS,
+}

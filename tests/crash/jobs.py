@@ -4,21 +4,20 @@ The one rule: each writes what a duplicate shows up in: rows without a key, a ru
 Every job is a function of the folder that holds its input and takes its output. Loaded by file, too: see `drive.py`.
 """
 
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from tests.crash.clock import CLOCK
-from tests.crash.job_tables import FAMILY, FIRSTS, ITEMS, NUMBERS, ORDERS, SHOP, WHOLE
+from tests.crash.job_ports import AppendIds, Pages, append_to
+from tests.crash.job_tables import DATABASES, ITEMS
 
 from batchwright import DROP, Drop, Job, Retry, Skip, Step, Unpublished, distinct, each
-from batchwright.model.block import Block, Place, Position
 from batchwright.model.fault_points import reach
 from batchwright.readers import csv_rows, json_lines, query, text_lines
-from batchwright.writers import csv_file, execute, insert, json_lines_file, text_file, upsert
+from batchwright.writers import csv_file, execute, file_set, insert, json_lines_file, text_file, upsert
+from batchwright.writers.manifests import SetManifest
 
 CHUNK = 3
 
@@ -135,6 +134,18 @@ def whole(folder: Path) -> Job:
     )
 
 
+def sets(folder: Path) -> Job:
+    """Files of one folder, which is new, or takes the place of another; durable at every chunk, or now and then."""
+    new = file_set(folder / "sets" / "new", file="{shop}.csv", form=csv_file)
+    old = file_set(folder / "sets" / "old", file=lambda row: f"{row['id'] % 5}.jsonl", form=json_lines_file)
+    documents = json_lines(folder / "documents.jsonl")
+    return Job(
+        "sets",
+        step("new", csv_rows(folder / "sales.csv"), to_sale, new, retry=TRY_AGAIN, checkpoint_seconds=0),
+        step("old", documents, to_documents, old, checkpoint_seconds=NOW_AND_THEN),
+    )
+
+
 JOBS: dict[str, Callable[[Path], Job]] = {
     "tables": tables,
     "files": files,
@@ -143,6 +154,7 @@ JOBS: dict[str, Callable[[Path], Job]] = {
     "firsts": firsts,
     "calls": calls,
     "whole": whole,
+    "sets": sets,
 }
 
 ADD = "UPDATE balance SET total = total + :amount WHERE shop = :shop"
@@ -160,12 +172,11 @@ def prepare(folder: Path) -> None:
     (folder / "lines.txt").write_text("".join(f"line {i}\n" for i in range(ITEMS)))
     documents = [f'{{"id": {i}' + ("}" if i % 11 != 10 else "") for i in range(ITEMS)]
     (folder / "documents.jsonl").write_text("\n".join(documents) + "\n")
-    execute_script(folder / "shop.db", SHOP)
-    execute_script(folder / "family.db", FAMILY)
-    execute_script(folder / "whole.db", WHOLE)
-    execute_script(folder / "orders.db", ORDERS)
-    execute_script(folder / "numbers.db", NUMBERS)
-    execute_script(folder / "firsts.db", FIRSTS)
+    old = folder / "sets" / "old"
+    old.mkdir(parents=True)
+    SetManifest([]).write(old, 0o644)
+    for name, script in DATABASES.items():
+        execute_script(folder / name, script)
 
 
 def execute_script(path: Path, script: str) -> None:
@@ -345,44 +356,3 @@ def to_slow_lines(line: str) -> Iterator[str]:
     """One line and a line of its length; some are two lines."""
     CLOCK.spend(SLOW_SECONDS)
     yield from (to_line(line), str(len(line)))
-
-
-class Pages:
-    """A reader whose blocks have no place for a checkpoint inside."""
-
-    address, seeks, items = "pages", True, 5
-
-    def read(self, after: Position | None) -> Iterator[Block[int]]:
-        """A page has no inside to go on from."""
-        if after is not None and after.offset:
-            raise AssertionError(f"a checkpoint stands inside a page, at {after}")
-        for start in range(after.anchor or 0 if after else 0, ITEMS, self.items):
-            yield Block(range(start, start + self.items), start, start + self.items, divisible=False)
-
-    def place(self, position: Position) -> Place:
-        """Nowhere: none of its items fails."""
-        return Place("pages", position.ordinal)
-
-
-class AppendIds:
-    """A function of a chunk: appends it in one call."""
-
-    def __init__(self, path: Path) -> None:
-        self._append = append_to(path)
-
-    def __call__(self, sales: list[dict[str, Any]]) -> None:
-        self._append(*sales)
-
-
-def append_to(path: Path) -> Callable[..., None]:
-    """A function that appends the ids of its arguments, a line each; reaches a fault point on both sides of it."""
-    reached = count()
-
-    def append(*sales: dict[str, Any]) -> None:
-        reach("K8" if next(reached) else "K7")
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        os.write(descriptor, "".join(f"{sale['id']}\n" for sale in sales).encode())
-        os.close(descriptor)
-        reach("K9")
-
-    return append

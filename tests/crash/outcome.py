@@ -3,6 +3,8 @@
 The one rule: everything is compared: rows as multisets, files byte for byte, failures, counts, marks, leftovers.
 """
 
+import hashlib
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -70,10 +72,12 @@ def rows_in(folder: Path) -> Iterator[str]:
 
 def files_in(folder: Path) -> Iterator[str]:
     """Every line of every file that was written, and every name of a file, so that leftovers show."""
-    for path in sorted((folder / "out").rglob("*")):
-        yield f"file {path.name}"
-        yield from (f"{path.name} {number} {line!r}" for number, line in enumerate(path.read_bytes().splitlines(True)))
-    yield from (f"left over: {path.name}" for path in folder.rglob("*.stage"))
+    for path in sorted((*(folder / "out").rglob("*"), *(folder / "sets").rglob("*"))):
+        name = f"{path.parent.name}/{path.name}"
+        yield f"file {name}"
+        lines = path.read_bytes().splitlines(True) if path.is_file() else []
+        yield from (f"{name} {number} {line!r}" for number, line in enumerate(lines))
+    yield from (f"left over: {path.name}" for path in (*folder.rglob("*.stage"), *folder.rglob("*.files")))
 
 
 def checkpoints_in(folder: Path) -> Iterator[str]:
@@ -126,6 +130,21 @@ def seen_in_part(folder: Path, expected: Counter[str]) -> list[str]:
         )
         if seen and seen != whole:
             problems.append(f"{table}: a reader sees {seen.total()} rows of {whole.total()}")
+    return problems
+
+
+def sets_seen_in_part(folder: Path) -> list[str]:
+    """The file sets of `sets` that are not what their manifests say, at a moment between two starts."""
+    problems = []
+    for path in (folder / "sets").glob("[!.]*"):
+        found = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in path.iterdir()}
+        whole = found.pop("manifest.json", None) is not None
+        files = json.loads((path / "manifest.json").read_bytes())["files"] if whole else []
+        said = {entry["name"]: entry["sha256"] for entry in files}
+        if said != found or not whole:
+            problems.append(f"{path.name}: a reader sees {sorted(found)} of {sorted(said)}")
+    if not (folder / "sets" / "old").exists():
+        problems.append("a reader sees no set where there has always been one")
     return problems
 
 

@@ -18,9 +18,10 @@ from batchwright.ledgers.sqlite import SqliteLedger
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, StepKey
 from batchwright.model.failure import Failure
+from batchwright.model.fault_points import reach
 from batchwright.ports import Scope
 from batchwright.writers import sqlite as sql
-from batchwright.writers import sqlite_staging
+from batchwright.writers import sqlite_staging, stage_folders
 
 Patch = Callable[[Any, str, Any], None]
 
@@ -220,6 +221,24 @@ def chunks_of_one_transaction_committed(patch: Patch) -> None:
     patch(sql.SqlSink, "keep", early)
 
 
+def files_of_a_set_not_cut_back(patch: Patch) -> None:
+    """What the journal does not speak of stays in the stage of a file set."""
+    patch(stage_folders.StageFolder, "_cut_back", lambda _: None)
+
+
+def set_published_file_by_file(patch: Patch) -> None:
+    """The files of a set are moved one by one into the folder that is there."""
+
+    def one_by_one(self: Any) -> None:
+        self.target.mkdir(exist_ok=True)
+        for name in self.parts:
+            (self.folder / name).replace(self.target / name)
+            reach("K15")
+        (self.folder / "manifest.json").replace(self.target / "manifest.json")
+
+    patch(stage_folders.StageFolder, "replace_target", one_by_one)
+
+
 def ledger_local_keys(patch: Patch) -> None:
     """What is stored in a target is found by a number that only one ledger knows."""
     build = sql.SqlSink.__init__
@@ -258,6 +277,8 @@ BUGS: dict[str, Callable[[Patch], None]] = {
         staging_dropped_apart,
         staged_rows_without_their_checkpoint,
         chunks_of_one_transaction_committed,
+        files_of_a_set_not_cut_back,
+        set_published_file_by_file,
         ledger_local_keys,
     )
 }

@@ -27,6 +27,8 @@ CLAIMS = {
     "staging_dropped_apart": KILLS,
     "staged_rows_without_their_checkpoint": KILLS,
     "chunks_of_one_transaction_committed": KILLS,
+    "files_of_a_set_not_cut_back": KILLS,
+    "set_published_file_by_file": KILLS,
     "ledger_local_keys": ("another_ledger", "at_random_places"),
 }
 

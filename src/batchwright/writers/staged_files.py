@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: the sink that all file writers share.
+"""Files that appear whole or not at all: the sink that all writers of files, and of sets of files, share.
 
 The one rule: outputs go to a stage beside the target, a checkpoint says how much of it counts, and at the end the stage
 takes the target's place in one step. A checkpoint is made durable every `checkpoint_seconds`; what was written after
@@ -10,7 +10,6 @@ last 4 KiB before `length`; the rest belongs to the encoder.
 """
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,7 +34,7 @@ from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.model.publication import Publication
 from batchwright.ports import Scope, Sink, Writer
 from batchwright.writers.amended_files import AMENDED, AmendingSink, end_amending
-from batchwright.writers.stages import TAIL_BYTES, Stage, file_digest, refuse_target
+from batchwright.writers.stages import TAIL_BYTES, Stage, digest, refuse_target
 
 Out_contra = TypeVar("Out_contra", contravariant=True)
 
@@ -100,7 +99,7 @@ class StagedFile(Generic[Out_contra]):
 
     def open(self, scope: Scope) -> Sink[Out_contra]:
         """A sink that writes to a stage beside the path."""
-        return StagedSink(self.path, scope, self.encoder())
+        return StagedSink(scope, self.encoder(), Stage(Path(self.path), scope.key))
 
     def publishing(self, publication: Publication) -> Writer[Out_contra]:
         """The same writer: a file appears whole or not at all anyway."""
@@ -131,12 +130,12 @@ class StagedSink(Generic[Out_contra]):
     _tail: bytes
     _durable_at: float
 
-    def __init__(self, path: str | os.PathLike[str], scope: Scope, encoder: Encoder[Out_contra]) -> None:
+    def __init__(self, scope: Scope, encoder: Encoder[Out_contra], stage: Stage) -> None:
         """Create and open nothing yet."""
-        self._path = Path(path)
+        self._path = stage.named
         self._scope = scope
         self._encoder = encoder
-        self._stage = Stage(self._path, scope.key)
+        self._stage = stage
         self._begin_anew()
 
     def recall(self) -> Checkpoint | None:
@@ -169,8 +168,8 @@ class StagedSink(Generic[Out_contra]):
     def commit(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
         """Append the chunk; make all commits durable if `checkpoint_seconds` have passed since that was done last."""
         self._begin()
-        data = self._encoder.take()
         try:
+            data = self._encoder.take()
             if data:
                 self._append(data if self._length else self._encoder.head() + data)
             self._failures.extend(failures)
@@ -234,7 +233,16 @@ class StagedSink(Generic[Out_contra]):
         yield from waiting.values()
 
     def amend(self, published: Checkpoint | None) -> AmendingSink:
-        """What adds the outputs of a replay at the end of the published file. Raises NotReplayableError before that."""
+        """What adds the outputs of a replay at the end of the published file.
+
+        Raises NotReplayableError before it is published, and for a set of files.
+        """
+        if not self._stage.amends:
+            raise NotReplayableError(
+                f"{self._path} is a set of files, which is published as a whole",
+                "outputs that come later would be published alone",
+                BEGIN_AGAIN,
+            )
         if published is None or not published.finished:
             raise NotReplayableError(
                 f"{self._path} is not complete yet", "its step has not been run to its end", "run the job first"
@@ -272,16 +280,14 @@ class StagedSink(Generic[Out_contra]):
         self._encoder.restore({})
 
     def _accept_published(self, state: Mapping[str, Any]) -> None:
-        self._stage.close()
+        self._stage.clear()
         self._phase = PUBLISHED
         if self._scope.adopt:
             return
-        target = self._stage.target
-        size = target.stat().st_size if target.is_file() else None
-        if size != state["length"]:
+        if changed := self._stage.target_changed(state):
             raise GroundChangedError(
                 f"{self._path} was complete and is no longer as this step left it",
-                "it is gone" if size is None else f"it holds {size:,} bytes instead of {state['length']:,}",
+                changed,
                 f"put it back, {ADOPT}, or {BEGIN_AGAIN}",
             )
 
@@ -293,8 +299,8 @@ class StagedSink(Generic[Out_contra]):
                 f"it was {state['form']} and is now {self._encoder.form}",
                 "declare it as before, or abandon this run and begin anew with --again",
             )
-        wrong = self._what_is_wrong(state, staged=staged)
-        if wrong and state["phase"] == PREPARED and self._target_holds(state):
+        wrong = self._stage.changed(state)
+        if wrong and state["phase"] == PREPARED and self._stage.target_holds(state):
             self._prepared, self._phase = state, RENAMED
             self._mark_published(checkpoint)
             return
@@ -310,22 +316,6 @@ class StagedSink(Generic[Out_contra]):
         self._length = state["length"]
         self._encoder.restore(state)
 
-    def _what_is_wrong(self, state: Mapping[str, Any], *, staged: bool) -> str:
-        length, path = state["length"], self._stage.path
-        if not staged:
-            return f"{path} is gone, {length:,} bytes of it are committed" if length else ""
-        if self._stage.size() < length:
-            return f"{path} holds {self._stage.size():,} bytes, {length:,} are committed"
-        if _hash(self._stage.tail(length)) != state["tail"]:
-            start = max(0, length - TAIL_BYTES)
-            return f"somebody has changed {path} between bytes {start:,} and {length:,}"
-        return ""
-
-    def _target_holds(self, state: Mapping[str, Any]) -> bool:
-        target = self._stage.target
-        same_size = target.is_file() and target.stat().st_size == state["length"]
-        return same_size and file_digest(target) == state["sha256"]
-
     def _begin(self) -> None:
         self._stage.refuse_if_poisoned()
         if self._broken:
@@ -334,7 +324,7 @@ class StagedSink(Generic[Out_contra]):
             raise WriteError(f"{self._path} takes no more outputs", f"it is {self._phase}", "begin anew with --again")
         if self._begun:
             return
-        refuse_target(self._path)
+        self._stage.check_target()
         # Asked before, so that a loser leaves no stage behind, and after, because only now do we hold the lock.
         self._refuse_if_moved()
         self._stage.open(create=True)
@@ -361,7 +351,7 @@ class StagedSink(Generic[Out_contra]):
             "phase": WRITING,
             "form": self._encoder.form,
             "length": self._length,
-            "tail": _hash(self._tail),
+            "tail": digest(self._tail),
         }
 
     def _save(self, checkpoint: Checkpoint, state: Mapping[str, Any], *, finished: bool = False) -> None:
@@ -393,8 +383,4 @@ class StagedSink(Generic[Out_contra]):
         reach("K16")
         self._save(checkpoint, {**self._prepared, "phase": PUBLISHED}, finished=True)
         self._phase = PUBLISHED
-        self._stage.close()
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+        self._stage.clear()

@@ -12,8 +12,9 @@ import hashlib
 import os
 import stat
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from batchwright.model.checkpoint import StepKey
 from batchwright.model.errors import AlreadyRunningError, BatchwrightError, DamagedOutputError, TargetError, WriteError
@@ -33,8 +34,12 @@ class Stage:
     this process and dies with it; children made by fork let go of it. Errors of the disk arrive as WriteError.
     """
 
+    amends: bool = True
+    """Whether outputs may be added to the target once it is published."""
+
     def __init__(self, target: Path, key: StepKey) -> None:
         """Touch nothing yet."""
+        self.named: Path = target
         self.target: Path = Path(os.path.realpath(target))
         self.path: Path = self.target.with_name(f".{self.target.name}.{key.digest}.stage")
         self.poisoned: bool = False
@@ -61,13 +66,14 @@ class Stage:
         _let_go_in_children(self)
         return True
 
+    def check_target(self) -> None:
+        """Raise TargetError if the target cannot be published. Writes nothing."""
+        refuse_target(self.named)
+
     def append(self, data: bytes, at: int) -> None:
-        """Write all of `data` at this offset, however little of it each call takes."""
+        """Write all of `data` at this offset."""
         with self._poisoning("written"):
-            os.lseek(self._descriptor, at, os.SEEK_SET)
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+            write_all(self._descriptor, data, at)
 
     def sync(self) -> None:
         """Make it durable, the first time with its name in the folder. Raises DamagedOutputError if it was taken."""
@@ -97,19 +103,28 @@ class Stage:
                 self.path.unlink()
             self.close()
 
+    def changed(self, state: Mapping[str, Any]) -> str:
+        """How it differs from what a checkpoint's state says of it, in words; what is behind its end is no difference.
+
+        Empty if it does not differ. Its target may have been published already: then it is gone.
+        """
+        length = state["length"]
+        if self._descriptor < 0:
+            return f"{self.path} is gone, {length:,} bytes of it are committed" if length else ""
+        return content_changed(self._descriptor, self.path, length, state["tail"])
+
     def size(self) -> int:
         """Bytes in it."""
         return os.fstat(self._descriptor).st_size
 
     def tail(self, length: int) -> bytes:
         """The last 4 KiB, or what there is, before this length."""
-        start = max(0, length - TAIL_BYTES)
-        return os.pread(self._descriptor, length - start, start)
+        return tail_of(self._descriptor, length)
 
     def prepare(self) -> str:
         """Give it the mode that the target has, or a new file would have; make it durable; its SHA-256."""
         with self._poisoning("synced"):
-            os.fchmod(self._descriptor, _mode_for(self.target))
+            os.fchmod(self._descriptor, mode_for(self.target))
         self.sync()
         return file_digest(self.path)
 
@@ -122,6 +137,21 @@ class Stage:
         """Make the new name durable."""
         with self._poisoning("published"):
             sync_folder(self.target.parent)
+
+    def target_holds(self, state: Mapping[str, Any]) -> bool:
+        """Whether the target is, byte for byte, what was prepared."""
+        return not self.target_changed(state) and file_digest(self.target) == state["sha256"]
+
+    def target_changed(self, state: Mapping[str, Any]) -> str:
+        """How the target differs from what was published, in words, as far as its size tells; empty if it does not."""
+        size = self.target.stat().st_size if self.target.is_file() else None
+        if size == state["length"]:
+            return ""
+        return "it is gone" if size is None else f"it holds {size:,} bytes instead of {state['length']:,}"
+
+    def clear(self) -> None:
+        """Let go of it, once its target is published: nothing of it is left."""
+        self.close()
 
     def remove(self) -> None:
         """Remove it and let go of it: what it holds is never published."""
@@ -176,13 +206,13 @@ class Stage:
         raise AlreadyRunningError(self._job, f"another process holds {self.path}", None)
 
     @contextlib.contextmanager
-    def _poisoning(self, done: str) -> Iterator[None]:
+    def _poisoning(self, done: str, path: Path | None = None) -> Iterator[None]:
         self.refuse_if_poisoned()
         try:
             yield
         except OSError as error:
             self.poisoned = True
-            raise write_error(self.path, done, error) from error
+            raise write_error(path or self.path, done, error) from error
         except BaseException:
             self.poisoned = True
             raise
@@ -203,7 +233,7 @@ def refuse_target(path: str | os.PathLike[str]) -> None:
             raise TargetError(f"{path} cannot be written as a file", kind, "name a file")
         if not os.access(target, os.W_OK):
             raise TargetError(f"{path} cannot be written", "the file is read-only", "change its mode or name another")
-    _refuse_folder(path, target.parent)
+    refuse_folder(path, target.parent)
 
 
 def write_error(path: Path, done: str, error: OSError) -> WriteError:
@@ -214,6 +244,35 @@ def write_error(path: Path, done: str, error: OSError) -> WriteError:
         f"{os.strerror(error.errno) if error.errno else error}{free}",
         "mend that and run the job again: it goes on from its last checkpoint",
     )
+
+
+def write_all(descriptor: int, data: bytes, at: int) -> None:
+    """Write all of `data` at this offset, however little of it each call takes."""
+    os.lseek(descriptor, at, os.SEEK_SET)
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def tail_of(descriptor: int, length: int) -> bytes:
+    """The last 4 KiB, or what there is, before this length."""
+    start = max(0, length - TAIL_BYTES)
+    return os.pread(descriptor, length - start, start)
+
+
+def content_changed(descriptor: int, path: Path, length: int, tail: str) -> str:
+    """How a file differs from what was committed of it, so many bytes with a tail of this digest; or nothing."""
+    size = os.fstat(descriptor).st_size
+    if size < length:
+        return f"{path} holds {size:,} bytes, {length:,} are committed"
+    if digest(tail_of(descriptor, length)) != tail:
+        return f"somebody has changed {path} between bytes {max(0, length - TAIL_BYTES):,} and {length:,}"
+    return ""
+
+
+def digest(data: bytes) -> str:
+    """The SHA-256 of some bytes."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def file_digest(path: Path) -> str:
@@ -270,17 +329,19 @@ def _let_go_in_children(stage: Stage) -> None:
     os.register_at_fork(after_in_child=let_go)
 
 
-def _mode_for(target: Path) -> int:
+def mode_for(target: Path, new: int = 0o666) -> int:
+    """The mode of what is there, or else that of what is created with mode `new` under the process's mask."""
     try:
         return stat.S_IMODE(target.stat().st_mode) & 0o777
     except FileNotFoundError:
         # The mask can only be read by setting it; meanwhile another thread creates files that are too private.
         mask = os.umask(0o077)
         os.umask(mask)
-        return 0o666 & ~mask
+        return new & ~mask
 
 
-def _refuse_folder(path: str | os.PathLike[str], folder: Path) -> None:
+def refuse_folder(path: str | os.PathLike[str], folder: Path) -> None:
+    """Raise TargetError if nothing can be created in a folder, or in the one that it would be created in."""
     there = next((parent for parent in (folder, *folder.parents) if parent.exists()), folder)
     if not there.is_dir():
         raise TargetError(f"{path} cannot be written", f"{there} is not a folder", "name a path in a folder")
