@@ -315,6 +315,9 @@ def _require_ownership(context: RunContext, first: BaseException | None) -> None
 def _completed(bound: BoundStep, context: RunContext) -> StepResult | None:
     """The result of a step that is complete already, by its target's word; None if it is not, and to be adopted."""
     name, key, choices = bound.step.name, context.step_key(bound.step.name), context.choices
+    if name in context.kept:
+        # It was left as it is when the lap was begun: what has become of its input does not matter.
+        choices = replace(choices, accept_input=True)
     last = context.ledger.last_step(key)
     if last is not None:
         require_same_addresses(bound, last, choices)

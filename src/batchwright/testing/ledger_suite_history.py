@@ -142,6 +142,29 @@ class LedgerHistorySuite(LedgerUnderTest):
         told = history.steps(second.id)[1]
         assert (told.status, told.counts, told.run) == (Status.COMPLETED, COUNTS, second.id)
 
+    def test_a_replay_has_steps_of_its_own_which_are_not_those_of_the_lap(self) -> None:
+        """Their counts begin at nothing, and how the lap's step ended stays as it was."""
+        ledger, key = self.ledger(), step_key("load")
+        with ledger.own(KEY):
+            run = start_run(ledger, steps=("load",), kept={"audit": 1})
+            done = ledger.begin_step(run.id, key, "in", "out", "exactly once")
+            ledger.end_step(done.id, an_outcome(Status.COMPLETED_WITH_FAILURES), [])
+            ledger.move_run(run.id, Status.COMPLETED_WITH_FAILURES)
+            replay = start_run(ledger, steps=("load",), kind="replay")
+            again = ledger.begin_step(replay.id, key, "in", "out", "exactly once")
+            assert (again.kind, again.counts.read) == ("replay", 0)
+            ledger.end_step(again.id, an_outcome(Status.FAILED), [])
+            ledger.move_run(replay.id, Status.FAILED)
+            last = ledger.last_step(key)
+            assert last is not None
+            assert (last.id, last.kind, last.status) == (done.id, "run", Status.COMPLETED_WITH_FAILURES)
+            history = self.history(ledger)
+            assert [step.id for step in history.steps(replay.id)] == [again.id]
+            assert [step.id for step in history.steps(run.id)] == [done.id]
+        kept = ledger.last_run(KEY)
+        assert kept is not None
+        assert dict(kept.kept) == {"audit": 1}
+
     def test_failures_of_the_lap_are_told_by_step_and_ordinal(self) -> None:
         """All, of one step, or only those that are open; not those of other laps."""
         ledger = self.ledger()

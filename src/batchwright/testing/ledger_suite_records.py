@@ -108,6 +108,19 @@ class LedgerRecordsSuite(LedgerUnderTest):
         assert states == [FailureState.OPEN, FailureState.REPLAYED, FailureState.IGNORED]
         assert [failure.state for failure in ledger.load_failures(step_key(lap=2))] == [FailureState.OPEN]
 
+    def test_failures_are_ignored_with_a_note_and_opened_again_and_what_is_replayed_stays_so(self) -> None:
+        """Each state has one that it is reached from; a checkpoint is stored together with the move."""
+        ledger, key = self.ledger(), step_key()
+        ledger.save_checkpoint(key, Checkpoint(Position(10)), [a_failure(1, digest="d"), a_failure(2), a_failure(3)])
+        ledger.settle_failures(key, [1, 2], FailureState.IGNORED, "test \udcff data", Checkpoint(Position(11)))
+        ledger.settle_failures(key, [1, 3])
+        ledger.settle_failures(key, [2, 3], FailureState.OPEN)
+        ledger = self.reopened(ledger)
+        assert ledger.load_checkpoint(key) == Checkpoint(Position(11))
+        found = list(ledger.load_failures(key))
+        assert [failure.state for failure in found] == [FailureState.IGNORED, FailureState.OPEN, FailureState.REPLAYED]
+        assert (found[0].note[:5], found[0].note[-5:], found[0].digest, found[1].note) == ("test ", " data", "d", "")
+
     def test_failures_at_or_past_an_ordinal_are_forgotten_and_may_come_again(self) -> None:
         """Their items are read again."""
         ledger, key = self.ledger(), step_key()

@@ -8,7 +8,7 @@ from batchwright import DROP, Job, Skip, Step, replay, run
 from batchwright.engine import take_over
 from batchwright.ledgers.memory import MemoryLedger
 from batchwright.model.errors import ConfirmationError, DeclarationError, GroundChangedError, NotResumableError
-from batchwright.readers import query
+from batchwright.readers import query, text_lines
 from batchwright.writers import insert, text_file, upsert
 
 DAY = {"day": "2026-11-24"}
@@ -153,6 +153,17 @@ def test_what_comes_before_has_to_be_complete(tmp_path):
         run_here(job, ledger=ledger, again=True, from_step="list")
     with pytest.raises(NotResumableError, match="no step 'lst'; its steps are load, list, total, apart"):
         run_here(job, ledger=ledger, again=True, from_step="lst")
+
+
+def test_what_has_become_of_the_input_of_a_step_that_is_kept_does_not_matter(tmp_path):
+    (tmp_path / "in.txt").write_text("1\n2\n")
+    load = Step("load", read=text_lines(tmp_path / "in.txt"), process=as_row, write=insert(url(tmp_path / "t.db"), "t"))
+    job = Job("j", load, Step("total", read=[1], write=len), parameters=DAY)
+    ledger = run_here(job).ledger
+    (tmp_path / "in.txt").write_text("1\nx\n")
+    assert run_here(job, ledger=ledger, again=True, from_step="total").result.status == "COMPLETED"
+    assert run_here(job, ledger=ledger).result.already_complete
+    assert rows(tmp_path / "t.db") == ["1", "2"]
 
 
 def test_a_target_that_lost_its_mark_is_not_taken_over(tmp_path):
