@@ -1,9 +1,11 @@
 """Batch processing: kill it anywhere, run it again, every good row is in exactly once."""
 
+from batchwright.compensation import rollback
 from batchwright.flow.distinct import distinct
 from batchwright.job import Job
 from batchwright.launch import ReplayResult, Stop, replay, run
 from batchwright.model.drop import DROP, Drop, NonIdentifying, Secret
+from batchwright.model.effect import Effect
 from batchwright.model.errors import (
     AlreadyRunningError,
     BatchwrightError,
@@ -14,9 +16,10 @@ from batchwright.model.errors import (
     NotPublishedError,
 )
 from batchwright.model.failure import Failure
+from batchwright.model.idempotency import once
 from batchwright.model.policy import Retry, Skip
 from batchwright.model.publication import Unpublished
-from batchwright.model.result import JobResult, StepResult
+from batchwright.model.result import JobResult, RollbackResult, StepResult
 from batchwright.model.status import Status
 from batchwright.operations import AbandonResult, PruneResult, Trial, abandon, dry_run, prune, prune_targets, resume
 from batchwright.step import Step
@@ -29,6 +32,7 @@ __all__ = [
     "BatchwrightError",
     "ConfigurationError",
     "Drop",
+    "Effect",
     "Failure",
     "FailureLimitError",
     "ItemsFailed",
@@ -40,6 +44,7 @@ __all__ = [
     "PruneResult",
     "ReplayResult",
     "Retry",
+    "RollbackResult",
     "Secret",
     "Skip",
     "Status",
@@ -52,9 +57,11 @@ __all__ = [
     "distinct",
     "dry_run",
     "each",
+    "once",
     "prune",
     "prune_targets",
     "replay",
     "resume",
+    "rollback",
     "run",
 ]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from batchwright.model.checkpoint import InstanceKey
 from batchwright.model.codec import encode
@@ -27,7 +27,8 @@ class Job:
     `parameters` say which work it is: the same job with the same parameters is the same instance. Raises
     DeclarationError for duplicate step names, unknown names in `after`, and circles. A job without parameters that
     could say which work it is (`identifiable` is False) begins anew each time it is run after it was finished. A run
-    that lasts longer than `timeout_seconds` is stopped, to be gone on with, at the end of the chunk in work.
+    that lasts longer than `timeout_seconds` is stopped, to be gone on with, at the end of the chunk in work. With
+    `on_failure="compensate"` a run that fails is rolled back at once: `compensate=` of its steps undoes their effects.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Job:
     secrets: tuple[str, ...]
     identifiable: bool
     timeout_seconds: float | None
+    on_failure: str | None
 
     def __init__(
         self,
@@ -45,11 +47,12 @@ class Job:
         *steps: Step[Any, Any],
         parameters: Mapping[str, Any] | None = None,
         timeout_seconds: float | None = None,
+        on_failure: Literal["compensate"] | None = None,
     ) -> None:
         """Check and keep the declaration; nothing is opened."""
         given = dict(parameters or {})
         set_fields(self, name=name, steps=steps, parameters=given, identifying=given, origin=None, secrets=())
-        set_fields(self, identifiable=bool(given), timeout_seconds=timeout_seconds)
+        set_fields(self, identifiable=bool(given), timeout_seconds=timeout_seconds, on_failure=on_failure)
         _check_job(self)
 
     @classmethod
@@ -78,6 +81,7 @@ class Job:
         set_fields(
             made, name=job.name, steps=steps, identifiable=known.identifiable, timeout_seconds=job.timeout_seconds
         )
+        set_fields(made, on_failure=job.on_failure)
         set_fields(made, parameters=known.kept, identifying=known.identifying, secrets=known.secrets)
         set_fields(made, origin=Origin(_source_path(function), function.__qualname__, made.definition_digest))
         return made
@@ -161,6 +165,7 @@ def _check_job(job: Job) -> None:
             )
     check_seconds(f"job '{job.name}': timeout_seconds", job.timeout_seconds)
     _check_targets(job)
+    _check_on_failure(job)
     ordered_steps(job)
     check_storable(job.name, job.parameters)
 
@@ -173,6 +178,15 @@ def _check_targets(job: Job) -> None:
         if other != step.name:
             wrong = f"job '{job.name}': steps '{other}' and '{step.name}' write the same file"
             raise DeclarationError(wrong, f"each would replace the other's {step.target_address}", "name another file")
+
+
+def _check_on_failure(job: Job) -> None:
+    if job.on_failure not in (None, "compensate"):
+        raise DeclarationError(f"job '{job.name}': on_failure must be 'compensate' or None", f"got {job.on_failure!r}")
+    if job.on_failure and not any(step.compensate for step in job.steps):
+        raise DeclarationError(
+            f"job '{job.name}': on_failure='compensate' needs a step with compensate=", "no step has one", "give it one"
+        )
 
 
 def _source_path(function: Callable[..., Job]) -> str:

@@ -108,7 +108,7 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
         announcer.close()
         if close:
             kept.close()
-    if check and result.status is Status.FAILED:
+    if check and result.status in (Status.FAILED, Status.COMPENSATED, Status.COMPENSATION_FAILED):
         raise JobFailedError(result, error) from error
     return result
 

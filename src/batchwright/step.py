@@ -9,6 +9,7 @@ from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from batchwright.model.distinct import Distinct
 from batchwright.model.drop import Drop
+from batchwright.model.effect import Effect
 from batchwright.model.errors import DeclarationError
 from batchwright.model.policy import Retry, Skip
 from batchwright.model.processor import ProcessorKind, function_address, processor_kind
@@ -32,6 +33,7 @@ class StepOptions(TypedDict, total=False):
     retry: Retry | None
     skip: Skip | None
     write_retry: Retry | None
+    compensate: Callable[[Effect], object] | None
     after: Sequence[str] | str | None
     checkpoint_seconds: float
     timeout_seconds: float | None
@@ -53,6 +55,9 @@ class Step(Generic[In, Out]):
     or a function that takes a list of outputs. A step follows the one listed before it, unless `after` names others;
     `after=()` means at once. `write_retry` governs chunks that hit a passing database error; by default those that the
     writer knows as such are tried five times.
+
+    `compensate` undoes one effect of a step that writes with `effects`: it is given the effect, with key, output and
+    receipt, when the run is rolled back.
 
     `timeout_seconds` stops the step, to be gone on with, at the end of the chunk in which they are over. A chunk not
     written and committed within `chunk_timeout_seconds` is undone and fails the step; the writer must be able to. An
@@ -77,6 +82,7 @@ class Step(Generic[In, Out]):
     retry: Retry | None
     skip: Skip | None
     write_retry: Retry | None
+    compensate: Callable[[Effect], object] | None
     after: tuple[str, ...] | None
     checkpoint_seconds: float
     timeout_seconds: float | None
@@ -154,6 +160,7 @@ class Step(Generic[In, Out]):
         retry: Retry | None = None,
         skip: Skip | None = None,
         write_retry: Retry | None = None,
+        compensate: Callable[[Effect], object] | None = None,
         after: Sequence[str] | str | None = None,
         checkpoint_seconds: float = 1.0,
         timeout_seconds: float | None = None,
@@ -169,6 +176,7 @@ class Step(Generic[In, Out]):
         before = (after,) if isinstance(after, str) else None if after is None else tuple(after)
         set_fields(self, name=name, read=read, write=write, process=process, after=before, secrets=())
         set_fields(self, chunk_size=chunk_size, retry=retry, skip=skip, write_retry=write_retry)
+        set_fields(self, compensate=compensate)
         set_fields(self, checkpoint_seconds=checkpoint_seconds, timeout_seconds=timeout_seconds)
         set_fields(self, chunk_timeout_seconds=chunk_timeout_seconds, item_timeout_seconds=item_timeout_seconds)
         set_fields(self, workers=workers, runner=runner, max_in_flight=max_in_flight)
@@ -232,6 +240,7 @@ def _check_step(step: Step[Any, Any]) -> None:
         )
     check_timeouts(step)
     _check_workers(step)
+    _check_compensate(step)
     for field, kind in (("retry", Retry), ("skip", Skip), ("write_retry", Retry)):
         value = getattr(step, field)
         if value is not None and not isinstance(value, kind):
@@ -325,3 +334,18 @@ def _check_publication(step: Step[Any, Any]) -> None:
         raise DeclarationError(f"step '{step.name}': publish_if must be a plain function", f"got {step.publish_if!r}")
     if step.atomic:
         publishing_writer(step)
+
+
+def _check_compensate(step: Step[Any, Any]) -> None:
+    if step.compensate is None:
+        return
+    if not callable(step.compensate) or processor_kind(step.compensate) is not ProcessorKind.FUNCTION:
+        raise DeclarationError(
+            f"step '{step.name}': compensate must be a plain function of an effect", f"got {step.compensate!r}"
+        )
+    if not getattr(step.write, "logs_effects", False):
+        raise DeclarationError(
+            f"step '{step.name}': compensate needs a writer that keeps a log of its effects",
+            f"{step.target_address} keeps none: nobody would know what to undo",
+            "write with effects(function); what a database step wrote is undone by a step of effects that deletes it",
+        )

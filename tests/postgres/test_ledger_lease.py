@@ -19,6 +19,7 @@ from batchwright.model.checkpoint import Checkpoint, InstanceKey
 from batchwright.model.errors import AlreadyRunningError, FencedError
 from batchwright.model.status import Status
 from batchwright.testing.ledger_examples import KEY, a_failure, a_request, an_outcome, start_run, step_key
+from batchwright.testing.ledger_suite_effects import an_effect
 
 RACES = int(os.environ.get("BATCHWRIGHT_RACES", "100"))
 """How many races of eight starters; 1,000 on demand."""
@@ -128,6 +129,7 @@ def a_zombie_stores_nothing(opened: Open, lapse: Callable[[], None]) -> None:
                 lambda: zombie.begin_step(run.id, step_key("report"), "in", "out", "exactly once"),
                 lambda: zombie.void_failures(step_key(), 0),
                 lambda: zombie.settle_failures(step_key(), [0]),
+                lambda: zombie.save_effects(step_key(), [an_effect(0)]),
                 lambda: zombie.move_run(run.id, Status.COMPLETED),
                 lambda: zombie.begin_run(a_request()),
             ):
@@ -136,6 +138,7 @@ def a_zombie_stores_nothing(opened: Open, lapse: Callable[[], None]) -> None:
                     write()
     assert successor.load_checkpoint(step_key()) == Checkpoint(Position(1))
     assert list(successor.load_failures(step_key())) == [a_failure(0)]
+    assert list(successor.load_effects(step_key(), 0, 9)) == []
     assert successor.last_run(KEY).status is Status.RUNNING
     assert successor.last_step(step_key("report")) is None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batchwright.model.checkpoint import Counts
+from batchwright.model.effect import EffectCount
 from batchwright.model.execution import FailureGroup, InstanceSummary, JobExecution, StepExecution
 from batchwright.model.result import JobResult, StepResult
 
@@ -110,6 +111,14 @@ def instance_document(each: InstanceSummary, following: Sequence[str]) -> dict[s
         "error": run.error or None,
         "next": list(following),
     }
+
+
+def effects_document(counts: Sequence[EffectCount]) -> dict[str, dict[str, int]]:
+    """How many effects of each step are in which state."""
+    found: dict[str, dict[str, int]] = {}
+    for count in counts:
+        found.setdefault(count.step, {})[count.state.value] = count.count
+    return found
 
 
 def group_document(group: FailureGroup) -> dict[str, Any]:

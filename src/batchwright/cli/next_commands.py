@@ -19,6 +19,8 @@ def after_execution(execution: JobExecution, open_failures: int, ledger: Path | 
     commands = failure_commands(execution.id, execution.status, open_failures, ledger)
     if execution.kind == "run" and execution.status in GOES_ON:
         commands.append(go_on_command(execution, ledger))
+    if execution.status is Status.COMPENSATION_FAILED:
+        commands.append(command("rollback", str(execution.id), ledger=ledger))
     return commands
 
 

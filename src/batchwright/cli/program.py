@@ -38,6 +38,7 @@ COMMANDS = {
     "show": "Show everything about a run.",
     "failures": "Show what failed in a run, grouped by cause.",
     "replay": "Give the failed items of a run to their step again.",
+    "rollback": "Undo what a run did outside, as its steps say.",
     "explain": "Say what a job will do, promise and risk. Runs nothing.",
     "doctor": "Check the installation and the ledger.",
 }

@@ -207,6 +207,8 @@ class RunCall:
         if result.already_complete:
             return []
         commands = failure_commands(result.run, result.status, len(result.failures), self._named_ledger(job))
+        if result.status is Status.COMPENSATION_FAILED:
+            commands.append(command("rollback", str(result.run), ledger=self._named_ledger(job)))
         if result.status in GOES_ON:
             commands.append(self._go_on(job))
         return [f"next: {text}" for text in commands]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from batchwright.cli.documents import document, execution_document, group_document, plain_parameters
+from batchwright.cli.documents import document, effects_document, execution_document, group_document, plain_parameters
 from batchwright.cli.histories import OpenedHistory, opened_history
 from batchwright.cli.interrupted import Interrupted
 from batchwright.cli.next_commands import after_execution
@@ -13,6 +13,7 @@ from batchwright.cli.shared_options import json_option, ledger_option, run_argum
 from batchwright.cli.streams import say, write_json
 from batchwright.cli.tables import ERROR_WIDTH, cut, short_place, write_facts, write_heading, write_table
 from batchwright.engine.name_checks import name_checks
+from batchwright.model.effect import EffectCount
 from batchwright.model.execution import FailureGroup, JobExecution, StepExecution
 from batchwright.observers.plain_text import balance, duration, printable, size
 
@@ -32,6 +33,7 @@ def show_command(run: int | None, as_json: bool, ledger: Path | str | None) -> N
         execution = opened.execution(run)
         steps = opened.history.steps(execution.id)
         groups = opened.history.failure_groups(execution.id)
+        counts = opened.history.effect_counts(execution.id)
         commands = after_execution(execution, sum(group.open for group in groups), opened.named)
         interrupted = Interrupted.found(opened, execution)
         if as_json:
@@ -40,7 +42,12 @@ def show_command(run: int | None, as_json: bool, ledger: Path | str | None) -> N
             content["status_now"] = opened.status_now(execution).value
             write_json(
                 document(
-                    **content, causes=causes, ledger=opened.history.address, next=commands, **interrupted.document()
+                    **content,
+                    causes=causes,
+                    effects=effects_document(counts),
+                    ledger=opened.history.address,
+                    next=commands,
+                    **interrupted.document(),
                 )
             )
             return
@@ -48,6 +55,7 @@ def show_command(run: int | None, as_json: bool, ledger: Path | str | None) -> N
         for step in steps:
             _write_step(step, [group for group in groups if group.step == step.key.step])
         _write_checks(name_checks(execution, steps))
+        _write_effects(counts)
         _write_causes(groups)
         interrupted.write()
         for command in commands:
@@ -111,6 +119,14 @@ def _write_checks(checks: Sequence[str]) -> None:
     if checks:
         write_heading("compared before it goes on")
         write_facts(((str(number), check) for number, check in enumerate(checks, 1)), indent="  ")
+
+
+def _write_effects(counts: Sequence[EffectCount]) -> None:
+    if counts:
+        write_heading("effects outside")
+        for step, states in effects_document(counts).items():
+            told = ", ".join(f"{number:,} {state}" for state, number in states.items())
+            write_facts([(printable(step), told)], indent="  ")
 
 
 def _write_causes(groups: Sequence[FailureGroup]) -> None:

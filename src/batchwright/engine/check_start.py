@@ -6,6 +6,7 @@ The one rule: nothing is written here, neither in targets nor in the ledger.
 from collections.abc import Mapping
 from contextlib import closing
 
+from batchwright.engine.compensate_lap import is_undone
 from batchwright.engine.run_step import RunContext, check_adapters
 from batchwright.job import Job
 from batchwright.model.errors import ConfirmationError
@@ -27,9 +28,9 @@ def require_confirmation(bound: Mapping[str, BoundStep], context: RunContext) ->
 
 
 def _is_visible(step: BoundStep, context: RunContext) -> bool:
-    """Whether others see what a step has written: of an atomic one all or nothing, by its target's word."""
+    """Whether others see what a step has written: nothing of what is undone; of an atomic one all, or nothing."""
     if not step.step.atomic:
-        return True
+        return not is_undone(step.step, context)
     key = context.step_key(step.step.name)
     with closing(step.writer.open(Scope(key, context.ledger, context.clock))) as sink:
         checkpoint = sink.recall()

@@ -20,11 +20,14 @@ from batchwright.engine.recall_checkpoint import ask, ask_for
 from batchwright.engine.restart import Choices
 from batchwright.job import Job
 from batchwright.model.checkpoint import InstanceKey
-from batchwright.model.errors import ADOPT, BEGIN_AGAIN, AbandonedError, GroundChangedError
+from batchwright.model.errors import ADOPT, BEGIN_AGAIN, AbandonedError, GroundChangedError, RolledBackError
 from batchwright.model.execution import JobExecution
 from batchwright.model.status import Status
 from batchwright.ports import Clock, Ledger, Scope, Settles
 from batchwright.step import BoundStep
+
+ROLLED_BACK = frozenset({Status.COMPENSATING, Status.COMPENSATED, Status.COMPENSATION_FAILED})
+"""What is not gone on with: its effects are undone, or some are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Lap:
 
 
 def choose_lap(job: Job, last: JobExecution | None, known_to: "Surveyed", choices: Choices, *, again: bool) -> Lap:
-    """The lap for a run. Raises AbandonedError, and GroundChangedError for a finished lap of unknown standing."""
+    """The lap for a run. Raises AbandonedError, RolledBackError, GroundChangedError for a lap of unknown standing."""
     if again:
         return Lap(known_to.laps()[0] + 1, begins=True)
     if last is not None and last.status is Status.ABANDONED:
@@ -47,6 +50,8 @@ def choose_lap(job: Job, last: JobExecution | None, known_to: "Surveyed", choice
             f"run {last.id}; what it wrote is still in {', '.join(step.target_address for step in job.steps)}",
             f"clean up what is left and {BEGIN_AGAIN}",
         )
+    if last is not None and last.status in ROLLED_BACK:
+        raise _rolled_back(job, last)
     if last is not None and not last.status.complete and not choices.adopt:
         return Lap(last.lap, begins=False)
     highest, finished = known_to.laps()
@@ -57,6 +62,15 @@ def choose_lap(job: Job, last: JobExecution | None, known_to: "Surveyed", choice
     if finished and not job.identifiable and not choices.adopt:
         raise _unknown_and_finished(job, last, highest)
     return Lap(max(1, highest), begins=True, unknown=highest > 0)
+
+
+def _rolled_back(job: Job, last: JobExecution) -> RolledBackError:
+    whole = last.status is Status.COMPENSATED
+    return RolledBackError(
+        f"job '{job.name}' was rolled back with these parameters",
+        f"run {last.id}; what it did outside is undone" if whole else f"run {last.id}, in part: it is {last.status}",
+        BEGIN_AGAIN if whole else f"finish that: batchwright rollback {last.id}; then {BEGIN_AGAIN}",
+    )
 
 
 def _unknown_and_finished(job: Job, last: JobExecution | None, highest: int) -> GroundChangedError:

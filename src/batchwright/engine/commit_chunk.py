@@ -18,6 +18,7 @@ from batchwright.engine.recall_checkpoint import ask
 from batchwright.engine.record_failure import FailureRecorder, describe_error
 from batchwright.engine.revive_duplicates import orphans_of, outputs_of, revive
 from batchwright.model.checkpoint import Checkpoint, Counts
+from batchwright.model.effect import NumberedOutput
 from batchwright.model.errors import (
     BEGIN_AGAIN,
     ChunkTimeoutError,
@@ -199,6 +200,8 @@ def _call_function(
     target: OpenTarget, processed: Processed, outputs: Sequence[Any], owners: Sequence[int]
 ) -> Processed:
     """Hand outputs to a user's function, which can undo nothing: what it has taken is never handed over again."""
+    if getattr(target.sink, "takes_ordinals", False):
+        outputs = _numbered(outputs, owners, processed.chunk.start)
     aside: dict[int, SetAside] = {}
     start = 0
     while start < len(outputs):
@@ -232,6 +235,15 @@ def _may_end(processed: Processed, owners: Sequence[int], start: int) -> bool:
     if not 0 < start < len(owners) or owners[start - 1] == owners[start]:
         return False
     return processed.chunk.cut_at(owners[start]) == owners[start]
+
+
+def _numbered(outputs: Sequence[Any], owners: Sequence[int], first: int) -> list[NumberedOutput]:
+    """Each output with its item's ordinal and its own place among the outputs of that item."""
+    numbered: list[NumberedOutput] = []
+    for owner, output in zip(owners, outputs, strict=True):
+        another = bool(numbered) and numbered[-1].ordinal == first + owner
+        numbered.append(NumberedOutput(first + owner, numbered[-1].index + 1 if another else 0, output))
+    return numbered
 
 
 def _check_answer(target: OpenTarget, refused: ItemsFailed, given: int) -> None:

@@ -134,7 +134,8 @@ class Deduplicating:
 
 
 def keeping_keys(scope: Scope, step: Step[Any, Any]) -> Scope:
-    """The scope with the place of the keys that a step has seen; as it is for a step that does not ask."""
+    """The scope with the step's secrets, and with the place of the keys that it has seen if it asks for that."""
+    scope = replace(scope, secrets=step.secrets) if step.secrets else scope
     if not isinstance(step.process, Distinct):
         return scope
     return replace(scope, keys=KeySpace(scope.key, step.process.across_laps))

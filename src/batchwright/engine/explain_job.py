@@ -101,6 +101,9 @@ def _may_happen_twice(step: Step[Any, Any]) -> str:
     """What a crash may repeat: never the outputs of a transactional or staged writer, always the processor's calls."""
     chunk = f"the up to {step.chunk_size:,} items of the chunk that a crash interrupts"
     calls = "" if step.process is None else f"; process is called again for {chunk}"
+    promised = getattr(step.write, "may_happen_twice", None)
+    if promised is not None:
+        return f"{promised}{calls}"
     match _guarantee(step.write):
         case Guarantee.EXACTLY_ONCE:
             return f"no output{calls}"
@@ -200,13 +203,15 @@ def _only_copies(step: Step[Any, Any]) -> bool:
 
 
 def _warn_of_repetition(step: Step[Any, Any], *, anew: bool) -> Iterator[StepWarning]:
-    if _guarantee(step.write) is Guarantee.AT_LEAST_ONCE:
+    if getattr(step.write, "logs_effects", False):
+        yield from _warn_of_effects(step, anew=anew)
+    elif _guarantee(step.write) is Guarantee.AT_LEAST_ONCE:
         yield StepWarning(
             step.name,
             f"{step.target_address} may be given the last chunk a second time after a crash",
             "make it idempotent, or use a writer that is exactly once: insert, upsert, csv_file",
         )
-    if _adds_rows(step.write):
+    if _adds_rows(step.write) and not getattr(step.write, "logs_effects", False):
         yield StepWarning(
             step.name,
             "the job has no parameters: each run of it, once finished, adds everything once more"
@@ -219,6 +224,27 @@ def _warn_of_repetition(step: Step[Any, Any], *, anew: bool) -> Iterator[StepWar
             step.name,
             f"your function is called up to {step.retry.attempts} times for an item that fails",
             "let it change nothing outside, or only what may be changed twice",
+        )
+
+
+def _warn_of_effects(step: Step[Any, Any], *, anew: bool) -> Iterator[StepWarning]:
+    if _guarantee(step.write) is Guarantee.AT_LEAST_ONCE:
+        yield StepWarning(
+            step.name,
+            f"{step.target_address} may make the one call that a crash interrupts a second time, under the same key",
+            "say whether it was made, with ask=; or honours_key=True if the receiver does nothing for a key it knows",
+        )
+    if anew:
+        yield StepWarning(
+            step.name,
+            "the job has no parameters: each run of it, once finished, makes every call once more, under another key",
+            "give the job parameters that say which work it is, such as the month",
+        )
+    if step.compensate is None:
+        yield StepWarning(
+            step.name,
+            "nothing can undo its effects when the run is rolled back",
+            "give the step compensate=, or let it be if they cannot be undone",
         )
 
 

@@ -14,7 +14,7 @@ What holds when the process dies in the middle of a chunk:
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -47,6 +47,7 @@ from batchwright.model.execution import StepOutcome
 from batchwright.model.failure import Failure, FailureState
 from batchwright.model.failure_filter import FailureFilter
 from batchwright.model.guarantee import Fault, Guarantee
+from batchwright.model.idempotency import running_step
 from batchwright.model.policy import Skip
 from batchwright.model.replay_result import Replayed
 from batchwright.model.status import Status
@@ -76,6 +77,7 @@ def replay_failures(bound: BoundStep, context: RunContext, where: FailureFilter,
             _log.warning("%s", warning)
         settling = _SettlingSink(sink, context.ledger, key, transactional=isinstance(opened, Settles))
         stack.enter_context(context.stop.interrupting(sink, writes=True))
+        stack.enter_context(running_step(key))
         return _as_an_execution(bound, context, settling, where, items)
 
 
@@ -295,7 +297,14 @@ class _SettlingSink:
         if hasattr(self.sink, "publish"):
             self.sink.publish()
 
+    @property
+    def takes_ordinals(self) -> bool:
+        return getattr(self.sink, "takes_ordinals", False)
+
     def write(self, outputs: Sequence[Any]) -> None:
+        if self.takes_ordinals:
+            # Keys are made of an item's place in the step's input, not of its place in the replay.
+            outputs = [replace(one, ordinal=self.batch[one.ordinal - self.given].ordinal) for one in outputs]
         self.sink.write(outputs)
 
     def commit(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:

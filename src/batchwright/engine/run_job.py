@@ -12,6 +12,7 @@ from typing import Any
 from batchwright.engine.announce import Announcer
 from batchwright.engine.check_start import check_first_steps, require_confirmation
 from batchwright.engine.choose_lap import Surveyed, choose_lap
+from batchwright.engine.compensate_lap import compensated
 from batchwright.engine.describe_job import describe_job, differences
 from batchwright.engine.drive import drive
 from batchwright.engine.recall_results import recorded_results
@@ -219,14 +220,14 @@ def _execute(
         text = text or (_status(results) is Status.STOPPED and context.stop.requested) or ""
         seconds = context.clock.monotonic() - started
         result = replace(_result(job, context, results, around, _status(results)), seconds=seconds, error=text)
-        if result.failed:
-            result = _reported(result, around)
+        result = _reported(result, around) if result.failed else result
         # After the failure file: a run that the ledger calls complete is not gone on with, so nobody would write it.
         reach("K22")
         _conclude(result, context, error)
     except BaseException as ended:
         _break_off(job, context, around, ended)
         raise
+    result = compensated(job, context, result, error)
     around.announcer.announce(JobFinished(context.run, result))
     return result, error
 

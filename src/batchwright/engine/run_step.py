@@ -42,6 +42,7 @@ from batchwright.model.execution import StepOutcome
 from batchwright.model.failure import Failure
 from batchwright.model.fault_points import reach
 from batchwright.model.guarantee import Guarantee
+from batchwright.model.idempotency import running_step
 from batchwright.model.result import StepResult
 from batchwright.model.status import Status
 from batchwright.ports import Checks, Clock, Flushes, Ledger, Measures, Ownership, Scope, Sink
@@ -178,6 +179,7 @@ def step_in_work(
     scope = Scope(key, context.ledger, context.clock, step.checkpoint_seconds, claims=True, adopt=choices.adopt)
     over = f"timeout_seconds={step.timeout_seconds} of step '{step.name}' are over"
     with ExitStack() as stack:
+        stack.enter_context(running_step(key))
         sink = stack.enter_context(closing(bound.writer.open(keeping_keys(scope, step))))
         stack.enter_context(stop.interrupting(sink, writes=True))
         stack.enter_context(stop.deadline(context.clock, step.timeout_seconds, over))

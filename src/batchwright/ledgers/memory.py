@@ -6,6 +6,7 @@ The one rule: it behaves like the durable ones, so values pass through the codec
 import contextlib
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -16,11 +17,12 @@ from typing import Any
 from batchwright.ledgers.execution_rows import belongs_to, of_lap
 from batchwright.ledgers.failure_groups import cause_of, group_failures
 from batchwright.ledgers.locks import LockOwnership
+from batchwright.ledgers.memory_records import is_later, of_instance, status_of, through_codec, with_outcome
 from batchwright.ledgers.transitions import closed_as, not_owned, owner_gone, refused, seen, stop_request, this_host
-from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
 from batchwright.model.codec import decode, encode
 from batchwright.model.distinct import KeySpace, SeenKeys
+from batchwright.model.effect import Effect, EffectCount
 from batchwright.model.errors import AlreadyRunningError
 from batchwright.model.execution import (
     FailureGroup,
@@ -53,6 +55,7 @@ class MemoryLedger:
         self._checkpoints: dict[StepKey, Checkpoint] = {}
         self._keys: dict[bytes, dict[bytes, int]] = {}
         self._failures: dict[StepKey, dict[int, Failure]] = {}
+        self._effects: dict[StepKey, dict[tuple[int, int], Effect]] = {}
 
     def own(self, key: InstanceKey) -> AbstractContextManager[LockOwnership]:
         """Own this instance while the context lasts. Raises AlreadyRunningError at once."""
@@ -103,7 +106,7 @@ class MemoryLedger:
         """
         found = self._runs.get(run)
         if found is None or found.status not in sources_of(status):
-            raise refused("run", run, _status(found), status)
+            raise refused("run", run, status_of(found), status)
         ended_at = None if status.live else found.ended_at or datetime.now(UTC)
         self._keep_run(replace(found, status=status, ended_at=ended_at, error=error or found.error))
 
@@ -122,7 +125,7 @@ class MemoryLedger:
         """
         found = self._runs.get(run)
         if found is None or not found.status.live:
-            raise refused("run", run, _status(found), Status.RUNNING)
+            raise refused("run", run, status_of(found), Status.RUNNING)
         before = self.last_step(key) if found.kind == "run" else None
         step = StepExecution(
             id=next(self._numbers_of_steps),
@@ -144,9 +147,9 @@ class MemoryLedger:
         """Copy counts and failures of a running step. Raises FencedError if somebody else has closed it."""
         found = self._steps.get(step_execution)
         if found is None or not found.status.live:
-            raise refused("step execution", step_execution, _status(found), Status.RUNNING)
+            raise refused("step execution", step_execution, status_of(found), Status.RUNNING)
         self._add_failures(found.key, failures)
-        self._keep_step(_with_outcome(found, outcome))
+        self._keep_step(with_outcome(found, outcome))
 
     def end_step(self, step_execution: int, outcome: StepOutcome, failures: Sequence[Failure]) -> None:
         """Close an execution of a step with its counts and last failures.
@@ -155,9 +158,9 @@ class MemoryLedger:
         """
         found = self._steps.get(step_execution)
         if found is None or found.status not in sources_of(outcome.status):
-            raise refused("step execution", step_execution, _status(found), outcome.status)
+            raise refused("step execution", step_execution, status_of(found), outcome.status)
         self._add_failures(found.key, failures)
-        self._keep_step(replace(_with_outcome(found, outcome), status=outcome.status, ended_at=datetime.now(UTC)))
+        self._keep_step(replace(with_outcome(found, outcome), status=outcome.status, ended_at=datetime.now(UTC)))
 
     def last_step(self, key: StepKey) -> StepExecution | None:
         """The newest execution of this step in this lap, of kind `run`."""
@@ -174,7 +177,7 @@ class MemoryLedger:
         """Store all. Failures and keys are added, the checkpoint is replaced."""
         kept = replace(
             checkpoint,
-            position=_through_codec(checkpoint.position),
+            position=through_codec(checkpoint.position),
             state=decode(encode(dict(checkpoint.state))),
         )
         self._add_failures(key, failures)
@@ -215,6 +218,21 @@ class MemoryLedger:
             if ordinal in known and known[ordinal].state is state.source:
                 known[ordinal] = replace(known[ordinal], state=state, note=note)
 
+    def load_effects(self, key: StepKey, start: int, end: int) -> Sequence[Effect]:
+        """The effects of the items from ordinal `start` up to `end`, by ordinal and index."""
+        known = self._effects.get(key, {})
+        return [known[place] for place in sorted(known) if start <= place[0] < end]
+
+    def save_effects(self, key: StepKey, effects: Sequence[Effect]) -> None:
+        """Store these as they are now, in one durable transaction; what was stored of each is replaced."""
+        self._effects.setdefault(key, {}).update({(effect.ordinal, effect.index): effect for effect in effects})
+
+    def last_effects(self, key: StepKey, before: tuple[int, int] | None, limit: int) -> Sequence[Effect]:
+        """At most so many effects before this ordinal and index (None: of all), the last first."""
+        known = self._effects.get(key, {})
+        places = [place for place in sorted(known, reverse=True) if before is None or place < before]
+        return [known[place] for place in places[:limit]]
+
     def jobs(self) -> list[str]:
         """The names of all jobs, sorted."""
         return sorted({key.job for key in self._laps})
@@ -243,10 +261,12 @@ class MemoryLedger:
         failures = [
             self._forget_failures(step, with_open=what.with_open)
             for step in list(self._failures)
-            if _of_instance(step, key) and step.lap in what.failure_laps
+            if of_instance(step, key) and step.lap in what.failure_laps
         ]
-        old = [step for step in self._checkpoints if _of_instance(step, key) and step.lap < what.checkpoints_below]
-        gone = [each for each in old if any(_is_later(each, other) for other in self._checkpoints)]
+        old = [step for step in self._checkpoints if of_instance(step, key) and step.lap < what.checkpoints_below]
+        gone = [each for each in old if any(is_later(each, other) for other in self._checkpoints)]
+        for step in [each for each in self._effects if of_instance(each, key) and each.lap < what.checkpoints_below]:
+            del self._effects[step]
         for step in gone:
             self._forget_keys(step, finished=self._checkpoints.pop(step).finished)
         return Forgotten(len(runs), sum(failures), len(gone))
@@ -294,6 +314,13 @@ class MemoryLedger:
         """The same, grouped by cause, most frequent first."""
         return group_failures(map(cause_of, self.failures(run)))
 
+    def effect_counts(self, run: int) -> list[EffectCount]:
+        """How many effects of this run's lap are in which state, by step and state."""
+        job_run = self._runs.get(run)
+        keys = [key for key in self._effects if job_run and of_lap(key, job_run)]
+        found = Counter((key.step, effect.state) for key in keys for effect in self._effects[key].values())
+        return [EffectCount(step, state, count) for (step, state), count in sorted(found.items())]
+
     def summary(self) -> Mapping[str, Any]:
         """Counts of what is held."""
         return {
@@ -339,7 +366,7 @@ class MemoryLedger:
         self._seen[step.run] = datetime.now(UTC)
 
     def _add_failures(self, key: StepKey, failures: Sequence[Failure]) -> None:
-        kept = [replace(failure, step=key.step, position=_through_codec(failure.position)) for failure in failures]
+        kept = [replace(failure, step=key.step, position=through_codec(failure.position)) for failure in failures]
         known = self._failures.setdefault(key, {})
         for failure in kept:
             known.setdefault(failure.ordinal, failure)
@@ -364,32 +391,3 @@ class MemoryLedger:
     def _judged_status(self, step: StepExecution) -> Status:
         run = self._judged(self._runs[step.run])
         return Status.LOST if step.status.live and not run.status.live else step.status
-
-
-def _status(found: JobExecution | StepExecution | None) -> Status | None:
-    return None if found is None else found.status
-
-
-def _with_outcome(step: StepExecution, outcome: StepOutcome) -> StepExecution:
-    return replace(
-        step,
-        counts=outcome.counts,
-        seconds=outcome.seconds,
-        peak_memory_bytes=outcome.peak_memory_bytes,
-        error=outcome.error,
-        target_identity=outcome.target_identity,
-    )
-
-
-def _through_codec(position: Position) -> Position:
-    anchor, fingerprint = decode(encode([position.anchor, position.fingerprint]))
-    return replace(position, anchor=anchor, fingerprint=fingerprint)
-
-
-def _of_instance(step: StepKey, key: InstanceKey) -> bool:
-    return (step.job, step.parameters_hash) == (key.job, key.parameters_hash)
-
-
-def _is_later(key: StepKey, other: StepKey) -> bool:
-    """Whether the other is of the same step in a later lap."""
-    return other.lap > key.lap and replace(other, lap=key.lap) == key

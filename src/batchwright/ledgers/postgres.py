@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, TypeVar
 from batchwright.databases import postgres_keys as keys
 from batchwright.databases import postgres_records as records
 from batchwright.databases.postgres import Database, database_of, transaction
+from batchwright.databases.postgres_texts import unescaped
 from batchwright.databases.postgres_waits import LockWaits
+from batchwright.databases.records import key_values
 from batchwright.ledgers import postgres_executions as executions
+from batchwright.ledgers.effect_rows import END, EffectStatements, effect_of, effect_values
 from batchwright.ledgers.postgres_history import PostgresHistory
 from batchwright.ledgers.postgres_lease import Lease, LeaseTimes, boot_seconds, hold
-from batchwright.ledgers.postgres_session import Session, opening, prepare
+from batchwright.ledgers.postgres_session import Session, opening, prepare, run
 from batchwright.ledgers.transitions import not_owned, refused
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
 from batchwright.model.distinct import KeySpace, SeenKeys
+from batchwright.model.effect import Effect
 from batchwright.model.execution import JobExecution, RunRequest, StepExecution, StepOutcome
 from batchwright.model.failure import Failure, FailureState
 from batchwright.model.forgetting import Forgetting, Forgotten
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from batchwright.databases.postgres import Connection
 
 Result = TypeVar("Result")
+
+EFFECTS = EffectStatements("{schema}.batchwright_effects", "%s")
 
 
 class PostgresLedger:
@@ -252,6 +258,8 @@ class PostgresLedger:
             failures = records.forget_failures(
                 connection, self._schema, key, what.failure_laps, None, with_open=what.with_open
             )
+            laps = (key.job, key.parameters_hash, what.checkpoints_below)
+            run(connection, self._schema, EFFECTS.forget, laps)
             return Forgotten(runs, failures, records.forget_laps(connection, self._schema, key, what.checkpoints_below))
 
         return self._write(key, work)
@@ -259,6 +267,28 @@ class PostgresLedger:
     def shrink(self) -> str:
         """Let the server use the space again; why that was not done, or nothing."""
         return executions.shrink(self._session.connection(), self._schema)
+
+    def load_effects(self, key: StepKey, start: int, end: int) -> Sequence[Effect]:
+        """The effects of the items from ordinal `start` up to `end`, by ordinal and index."""
+        values = (*key_values(key), start, end)
+        return self._read(lambda connection: _effects_of(connection, self._schema, EFFECTS.between, values))
+
+    def save_effects(self, key: StepKey, effects: Sequence[Effect]) -> None:
+        """Store these as they are now, in one durable transaction; what was stored of each is replaced.
+
+        Raises FencedError, and stores nothing, if the instance was ours and is somebody else's now.
+        """
+
+        def work(connection: "Connection", _: int) -> None:
+            for effect in effects:
+                run(connection, self._schema, EFFECTS.save, effect_values(key, effect))
+
+        self._write(_instance(key), work)
+
+    def last_effects(self, key: StepKey, before: tuple[int, int] | None, limit: int) -> Sequence[Effect]:
+        """At most so many effects before this ordinal and index (None: of all), the last first."""
+        values = (*key_values(key), *(before or END), limit)
+        return self._read(lambda connection: _effects_of(connection, self._schema, EFFECTS.last, values))
 
     def close(self) -> None:
         """Let the database go. What is owned stays owned until its context ends."""
@@ -323,6 +353,11 @@ class PostgresLedger:
         if found is None:
             raise refused("step execution", step_execution, None, wanted)
         return found.key
+
+
+def _effects_of(connection: "Connection", schema: str, sql: str, values: Sequence[object]) -> list[Effect]:
+    """The effects that a statement finds."""
+    return [effect_of([*map(unescaped, row)]) for row in run(connection, schema, sql, values).fetchall()]
 
 
 def _instance(key: StepKey) -> InstanceKey:

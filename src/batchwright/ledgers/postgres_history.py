@@ -13,12 +13,14 @@ from batchwright.databases.postgres_schema import schema_version
 from batchwright.databases.postgres_texts import unescaped
 from batchwright.databases.records import failure_columns
 from batchwright.ledgers import execution_rows as rows
+from batchwright.ledgers.effect_rows import EffectStatements, counts_of
 from batchwright.ledgers.failure_groups import Cause, group_failures
 from batchwright.ledgers.postgres_session import COMPONENT, Session, migrations, once_more, opening, run
 from batchwright.ledgers.this_process import is_dead
 from batchwright.ledgers.transitions import LIVE, seen
 from batchwright.model.block import Place
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
+from batchwright.model.effect import EffectCount
 from batchwright.model.errors import LedgerError
 from batchwright.model.execution import FailureGroup, InstanceSummary, JobExecution, StepExecution
 from batchwright.model.failure import Failure, FailureState
@@ -78,6 +80,7 @@ INVALID_INDEXES = (
     "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
     "WHERE n.nspname = %s AND c.relname LIKE 'batchwright%%' AND NOT (i.indisvalid AND i.indisready)"
 )
+EFFECTS = EffectStatements("{schema}.batchwright_effects", "%s")
 SIZE = (
     "SELECT coalesce(sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::bigint FROM pg_catalog.pg_class c "
     "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
@@ -167,6 +170,11 @@ class PostgresHistory:
             Cause(step, phase, error_type, error, state == FailureState.OPEN, Place(*place))
             for step, phase, error_type, error, state, *place in self._all(CAUSES_OF_LAP, *rows.lap_values(job_run))
         )
+
+    def effect_counts(self, run: int) -> list[EffectCount]:
+        """How many effects of this run's lap are in which state, by step and state."""
+        job_run = self.run(run)
+        return [] if job_run is None else counts_of(self._all(EFFECTS.counts, *rows.lap_values(job_run)))
 
     def summary(self) -> Mapping[str, Any]:
         """Address, versions, size, integrity (`ok` or what is damaged), durability and counts of rows."""

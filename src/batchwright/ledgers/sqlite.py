@@ -17,12 +17,15 @@ from batchwright.databases.sqlite import Patience, connect, transaction
 from batchwright.databases.sqlite_schema import migrate
 from batchwright.ledgers import execution_rows as executions
 from batchwright.ledgers import sqlite_rows as rows
+from batchwright.ledgers.effect_rows import END, EffectStatements, effect_of, effect_values
 from batchwright.ledgers.locks import WAIT_SECONDS, LockOwnership, hold
+from batchwright.ledgers.sqlite_closing import close_lost, listed
 from batchwright.ledgers.sqlite_forgetting import forget, shrink
 from batchwright.ledgers.sqlite_insertions import insert_run, insert_step
-from batchwright.ledgers.transitions import LIVE, closed_as, not_owned, owner_gone, refused, stop_request
+from batchwright.ledgers.transitions import LIVE, not_owned, refused, stop_request
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
 from batchwright.model.distinct import KeySpace, SeenKeys
+from batchwright.model.effect import Effect
 from batchwright.model.errors import LedgerError
 from batchwright.model.execution import JobExecution, RunRequest, StepExecution, StepOutcome
 from batchwright.model.failure import Failure, FailureState
@@ -38,8 +41,8 @@ _OF_INSTANCE = "job = ? AND parameters_hash = ?"
 _OF_STEP = f"{_OF_INSTANCE} AND lap = ? AND step = ? AND partition = ?"
 
 LAST_RUN = f"{_RUNS} WHERE {_OF_INSTANCE} AND kind = 'run' ORDER BY id DESC LIMIT 1"
-LIVE_RUNS = f"{_RUNS} WHERE {_OF_INSTANCE} AND status IN ({', '.join('?' * len(LIVE))})"
 LAST_STEP = f"{_STEPS} WHERE {_OF_STEP} AND kind = 'run' ORDER BY run DESC, id DESC LIMIT 1"
+EFFECTS = EffectStatements("batchwright_effects", "?")
 
 
 class SqliteLedger:
@@ -88,7 +91,7 @@ class SqliteLedger:
         if request.key not in self._owned:
             raise not_owned(request.key.job)
         with self._writing() as connection:
-            _close_lost(connection, request.key)
+            close_lost(connection, request.key)
             number = insert_run(connection, request)
             row = connection.execute(f"{_RUNS} WHERE id = ?", (number,)).fetchone()
         return executions.run_of(row)
@@ -98,7 +101,7 @@ class SqliteLedger:
         if key not in self._owned:
             raise not_owned(key.job)
         with self._writing() as connection:
-            _close_lost(connection, key)
+            close_lost(connection, key)
 
     def move_run(self, run: int, status: Status, error: str = "") -> None:
         """Change an execution's status; a text already there is kept if `error` is empty.
@@ -142,7 +145,7 @@ class SqliteLedger:
         """
         values = (rows.now(), *executions.outcome_values(outcome), step_execution)
         with self._writing() as connection:
-            noted = connection.execute(f"{_SET_OUTCOME} WHERE id = ? AND status IN ({_listed(LIVE)})", values)
+            noted = connection.execute(f"{_SET_OUTCOME} WHERE id = ? AND status IN ({listed(LIVE)})", values)
             if noted.rowcount != 1:
                 raise _refused_step(connection, step_execution, Status.RUNNING)
             records.put_failures(connection, _key_of_step(connection, step_execution), failures)
@@ -224,6 +227,23 @@ class SqliteLedger:
         with self._reading() as connection:
             return shrink(connection)
 
+    def load_effects(self, key: StepKey, start: int, end: int) -> Sequence[Effect]:
+        """The effects of the items from ordinal `start` up to `end`, by ordinal and index."""
+        with self._reading() as connection:
+            found = connection.execute(EFFECTS.between, (*key_values(key), start, end)).fetchall()
+        return [*map(effect_of, found)]
+
+    def save_effects(self, key: StepKey, effects: Sequence[Effect]) -> None:
+        """Store these as they are now, in one durable transaction; what was stored of each is replaced."""
+        with self._writing() as connection:
+            connection.executemany(EFFECTS.save, [effect_values(key, effect) for effect in effects])
+
+    def last_effects(self, key: StepKey, before: tuple[int, int] | None, limit: int) -> Sequence[Effect]:
+        """At most so many effects before this ordinal and index (None: of all), the last first."""
+        with self._reading() as connection:
+            found = connection.execute(EFFECTS.last, (*key_values(key), *(before or END), limit)).fetchall()
+        return [*map(effect_of, found)]
+
     def interrupt(self, *, now: bool) -> None:
         """With `now` no statement waits for a lock any more."""
         self._patience.ended = self._patience.ended or now
@@ -303,26 +323,6 @@ def _connect(path: Path, patience: Patience) -> sqlite3.Connection:
     return connection
 
 
-def _close_lost(connection: sqlite3.Connection, key: InstanceKey) -> None:
-    lost = connection.execute(LIVE_RUNS, (key.job, key.parameters_hash, *LIVE)).fetchall()
-    for run in map(executions.run_of, lost):
-        error, status = owner_gone(run.pid, run.host), closed_as(run.status)
-        (seen_at,) = connection.execute(
-            "SELECT max(seen_at) FROM (SELECT seen_at FROM batchwright_job_executions WHERE id = ? "
-            "UNION ALL SELECT seen_at FROM batchwright_step_executions WHERE run = ?)",
-            (run.id, run.id),
-        ).fetchone()
-        connection.execute(
-            "UPDATE batchwright_step_executions SET status = ?, error = ?, ended_at = seen_at "  # noqa: S608 - our own
-            f"WHERE run = ? AND status IN ({_listed(LIVE)})",
-            (status, error, run.id),
-        )
-        connection.execute(
-            "UPDATE batchwright_job_executions SET status = ?, error = ?, ended_at = ? WHERE id = ? AND status = ?",
-            (status, error, seen_at, run.id, run.status),
-        )
-
-
 def _status(connection: sqlite3.Connection, table: str, number: int) -> Status | None:
     row = connection.execute(f"SELECT status FROM {table} WHERE id = ?", (number,)).fetchone()  # noqa: S608 - our names
     return None if row is None else Status(row[0])
@@ -337,8 +337,4 @@ def _key_of_step(connection: sqlite3.Connection, number: int) -> StepKey:
 
 
 def _status_in(target: Status) -> str:
-    return f"status IN ({_listed(sorted(sources_of(target)))})"
-
-
-def _listed(statuses: Sequence[Status]) -> str:
-    return ", ".join(f"'{status}'" for status in statuses)
+    return f"status IN ({listed(sorted(sources_of(target)))})"

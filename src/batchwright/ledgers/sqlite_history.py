@@ -17,11 +17,13 @@ from batchwright.databases.sqlite import connect_read_only
 from batchwright.databases.sqlite_schema import schema_version
 from batchwright.ledgers import execution_rows as executions
 from batchwright.ledgers import sqlite_rows as rows
+from batchwright.ledgers.effect_rows import EffectStatements, counts_of
 from batchwright.ledgers.failure_groups import Cause, group_failures
 from batchwright.ledgers.locks import is_held
 from batchwright.ledgers.transitions import seen
 from batchwright.model.block import Place
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
+from batchwright.model.effect import EffectCount
 from batchwright.model.errors import LedgerError, TargetError
 from batchwright.model.execution import FailureGroup, InstanceSummary, JobExecution, StepExecution
 from batchwright.model.failure import Failure, FailureState
@@ -44,6 +46,8 @@ NEWEST_OF_INSTANCES = (
     "WHERE kind = 'run' AND (?1 IS NULL OR job = ?1) GROUP BY job, parameters_hash) "
     "AND (?2 IS NULL OR id < ?2) ORDER BY id DESC LIMIT ?3"
 )
+EFFECTS = EffectStatements("batchwright_effects", "?")
+
 ONE_RUN = f"{_RUNS} WHERE id = ?"
 STEPS_OF_LAP = (
     f"{_STEPS} WHERE id IN (SELECT max(id) FROM batchwright_step_executions "  # noqa: S608 - as above
@@ -158,6 +162,14 @@ class SqliteHistory:
                     CAUSES_OF_LAP, executions.lap_values(job_run)
                 )
             )
+
+    def effect_counts(self, run: int) -> list[EffectCount]:
+        """How many effects of this run's lap are in which state, by step and state."""
+        job_run = self.run(run)
+        if job_run is None:
+            return []
+        with self._reading() as connection:
+            return counts_of(connection.execute(EFFECTS.counts, executions.lap_values(job_run)))
 
     def summary(self) -> Mapping[str, Any]:
         """Path, schema version, sizes, integrity (`ok` or what is damaged), counts of rows, journal mode."""

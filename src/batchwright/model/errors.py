@@ -10,6 +10,8 @@
     │   ├── LedgerError                 the ledger cannot be opened, is too new, or is damaged
     │   ├── GroundChangedError          the input or the target is not the one this work was begun with
     │   ├── AbandonedError              this lap was abandoned
+    │   ├── RolledBackError             this lap was rolled back
+    │   ├── NotCompensableError         this run cannot be rolled back
     │   ├── ConfirmationError           the call would write rows a second time and needs a yes
     │   ├── FilterError                 a filter of failures that cannot be meant
     │   ├── NotReplayableError          these failures cannot be replayed
@@ -25,6 +27,7 @@
     ├── FencedError                     another process has moved this step's checkpoint
     ├── DamagedOutputError              an output is not as it was left
     ├── CodecError                      a value cannot be stored or a stored text cannot be read
+    ├── CompensationFailedError         a rollback ended before everything was undone; carries the result
     └── JobFailedError                  a job ended FAILED; carries the result
 
 `ItemsFailed` is no error of ours but a writer's answer: these outputs failed, the others are written.
@@ -35,8 +38,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from batchwright.model.status import Status
+
 if TYPE_CHECKING:
-    from batchwright.model.result import JobResult
+    from batchwright.model.result import JobResult, RollbackResult
 
 
 class BatchwrightError(Exception):
@@ -102,6 +107,14 @@ def not_repeatable(address: str, ordinal: int) -> GroundChangedError:
 
 class AbandonedError(ConfigurationError):
     """This lap was abandoned and cannot be gone on with."""
+
+
+class RolledBackError(ConfigurationError):
+    """This lap was rolled back, wholly or partly, and cannot be gone on with."""
+
+
+class NotCompensableError(ConfigurationError):
+    """This run cannot be rolled back."""
 
 
 class ConfirmationError(ConfigurationError):
@@ -190,6 +203,20 @@ class CodecError(BatchwrightError):
     """A value cannot be stored, or a stored text cannot be read."""
 
 
+class CompensationFailedError(BatchwrightError):
+    """A rollback ended before everything was undone. `result` says what is left."""
+
+    def __init__(self, result: "RollbackResult") -> None:
+        """Name the run, the cause, and what is left."""
+        self.result: RollbackResult = result
+        left = ", ".join(f"{step.left:,} of step '{step.step}'" for step in result.steps if step.left)
+        super().__init__(
+            f"run {result.run} of job '{result.job}' is rolled back in part",
+            f"{result.error}; effects left: {left or 'none'}",
+            f"mend it and roll back run {result.run} again: it goes on there",
+        )
+
+
 class JobFailedError(BatchwrightError):
     """A job ended FAILED. `result` holds counts and failures; the cause is the error that stopped it."""
 
@@ -202,7 +229,12 @@ class JobFailedError(BatchwrightError):
         # The cause's own text may begin with its step and end with what to do: neither is said twice.
         cause = result.error.removeprefix(f"step '{step}': ")
         mend = "then run" if getattr(error, "mend", "") else "mend it and run"
-        super().__init__(f"{where} failed", cause, f"{mend} it again: run {result.run} goes on")
+        after = f"{mend} it again: run {result.run} goes on"
+        if result.status is Status.COMPENSATED:
+            after = "what it did outside is undone; to begin anew: --again (run(…, again=True) in Python)"
+        elif result.status is Status.COMPENSATION_FAILED:
+            after = f"it is rolled back in part; go on with that: batchwright rollback {result.run}"
+        super().__init__(f"{where} failed", cause, after)
 
 
 class ItemsFailed(Exception):  # noqa: N818 - an answer, not an error: the name is part of the public contract

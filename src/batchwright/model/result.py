@@ -123,3 +123,31 @@ def _describe(step: StepResult) -> str:
         f"{step.name}: {step.status}, read {counts.read:,} = written {counts.written:,}"
         f" + filtered {counts.filtered:,} + failed {counts.failed:,}"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class StepUndone:
+    """How many effects of a step are undone, and how many are left. `failed` are calls that raised: nothing to undo."""
+
+    step: str
+    compensated: int
+    left: int
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackResult:
+    """What a rollback did. `run` is the newest run of the lap; `steps` stand in the order in which they were undone.
+
+    `kept` names steps that cannot compensate and have written something: it stays. `already` says that the run had been
+    rolled back before; `stopped` who or what stopped it, to be gone on with; `error` what failed.
+    """
+
+    run: int
+    job: str
+    status: Status
+    steps: tuple[StepUndone, ...]
+    kept: tuple[str, ...] = ()
+    already: bool = False
+    error: str = ""
+    stopped: str = ""

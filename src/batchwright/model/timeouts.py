@@ -31,7 +31,9 @@ def check_timeouts(step: Any) -> None:
     if step.item_timeout_seconds is not None:
         _require_async(step.name, step.processor_kind)
     if step.chunk_timeout_seconds is not None:
-        _require_undoing(step.name, getattr(step.write, "guarantee", Guarantee.AT_LEAST_ONCE))
+        calls = getattr(step.write, "logs_effects", False)
+        none = Guarantee.AT_LEAST_ONCE
+        _require_undoing(step.name, none if calls else getattr(step.write, "guarantee", none))
 
 
 def _require_async(step: str, kind: ProcessorKind) -> None:

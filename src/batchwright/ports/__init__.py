@@ -25,6 +25,7 @@ from batchwright.model.failure import Failure, FailureState
 from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.model.publication import Publication
 from batchwright.model.status import Status
+from batchwright.ports.effects import EffectLog
 from batchwright.ports.histories import History as History
 
 In_co = TypeVar("In_co", covariant=True)
@@ -121,7 +122,7 @@ class Scope:
     With `claims`, `recall` makes this sink the only one that can commit: any other, of a run that lost its ownership
     and does not know yet, is fenced from then on. Without, a sink that only looks disturbs nobody. With `adopt`, a
     published file that was moved away or changed since counts as complete. `keys` says where those that the step has
-    seen are kept, if it asks for that.
+    seen are kept, if it asks for that; `secrets` are texts that nothing stored may hold.
     """
 
     key: StepKey
@@ -130,6 +131,7 @@ class Scope:
     checkpoint_seconds: float = 1.0
     claims: bool = False
     adopt: bool = False
+    secrets: Sequence[str] = ()
     keys: KeySpace | None = None
 
     def save(self, checkpoint: Checkpoint, failures: Sequence[Failure], digests: Sequence[bytes] = ()) -> None:
@@ -283,7 +285,7 @@ class Ownership(Protocol):
         """Raise FencedError once the right may have gone to somebody else. Asked before each chunk; must be cheap."""
 
 
-class Ledger(CheckpointStore, Protocol):
+class Ledger(CheckpointStore, EffectLog, Protocol):
     """The engine's side of the durable record. All methods are for one thread."""
 
     @property

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
 from batchwright.model.execution import FailureGroup, InstanceSummary, JobExecution, StepExecution
 from batchwright.model.failure import Failure
+from batchwright.ports.effects import EffectHistory
 
 
-class History(Protocol):
+class History(EffectHistory, Protocol):
     """The readers' side of the durable record: for the command line, alarms and dashboards. Writes nothing."""
 
     @property

@@ -8,6 +8,7 @@ The one rule: the suite speaks to the two ports only. Derive from it in a test m
         def history(self, ledger: Ledger) -> History: ...
 """
 
+from batchwright.testing.ledger_suite_effects import LedgerEffectsSuite
 from batchwright.testing.ledger_suite_forgetting import LedgerForgettingSuite
 from batchwright.testing.ledger_suite_history import LedgerHistorySuite
 from batchwright.testing.ledger_suite_keys import LedgerKeysSuite
@@ -15,5 +16,12 @@ from batchwright.testing.ledger_suite_records import LedgerRecordsSuite
 from batchwright.testing.ledger_suite_runs import LedgerRunsSuite
 
 
-class LedgerSuite(LedgerRunsSuite, LedgerRecordsSuite, LedgerKeysSuite, LedgerHistorySuite, LedgerForgettingSuite):
+class LedgerSuite(
+    LedgerRunsSuite,
+    LedgerRecordsSuite,
+    LedgerKeysSuite,
+    LedgerEffectsSuite,
+    LedgerHistorySuite,
+    LedgerForgettingSuite,
+):
     """All tests of a ledger and of its history."""

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from batchwright.writers.csv_files import csv_file
+    from batchwright.writers.effect_calls import effects
     from batchwright.writers.file_sets import file_set
     from batchwright.writers.functions import each
     from batchwright.writers.json_lines import json_lines_file
     from batchwright.writers.sql import execute, insert, upsert
     from batchwright.writers.text_files import text_file
 
-__all__ = ["csv_file", "each", "execute", "file_set", "insert", "json_lines_file", "text_file", "upsert"]
+__all__ = ["csv_file", "each", "effects", "execute", "file_set", "insert", "json_lines_file", "text_file", "upsert"]
 
 _MODULES = {
     "csv_file": "csv_files",
     "each": "functions",
+    "effects": "effect_calls",
     "execute": "sql",
     "file_set": "file_sets",
     "insert": "sql",

@@ -26,7 +26,7 @@ def function_writer(function: Callable[[list[Out]], object]) -> Writer[Out]:
     The function may raise ItemsFailed to name the outputs that it did not write; any other error stops the step. Raises
     DeclarationError for async functions and generators, whose call does nothing by itself.
     """
-    _check_function("write", function)
+    check_function("write", function)
     return FunctionWriter(function)
 
 
@@ -36,7 +36,7 @@ def each(function: Callable[[Out], object]) -> Writer[Out]:
     An output whose call raises is tried again as the step's `retry` allows; then it is that item's failure. Raises
     DeclarationError for async functions and generators, whose call does nothing by itself.
     """
-    _check_function("each", function)
+    check_function("each", function)
     return Each(function)
 
 
@@ -173,7 +173,8 @@ class EachSink(FunctionSink[Out_contra]):
                 raise ItemsFailed({index: error}, attempted=index + 1) from error
 
 
-def _check_function(name: str, function: object) -> None:
+def check_function(name: str, function: object) -> None:
+    """Raise DeclarationError unless it is a plain function, whose call does something by itself."""
     if not callable(function):
         raise DeclarationError(f"{name} must be given a function", f"got {function!r}")
     kind = processor_kind(function)

@@ -10,7 +10,7 @@ import pytest
 
 from batchwright.databases.sqlite import connect
 from batchwright.databases.sqlite_schema import Migration, migrate, schema_version
-from batchwright.ledgers import sqlite, sqlite_rows
+from batchwright.ledgers import sqlite, sqlite_closing, sqlite_rows
 from batchwright.ledgers.sqlite import SqliteLedger
 from batchwright.ledgers.transitions import LIVE
 from batchwright.model.block import Position
@@ -251,7 +251,7 @@ def test_a_dead_run_is_said_to_have_ended_when_it_was_last_seen(ledger):
     ("query", "index", "values"),
     [
         (sqlite.LAST_RUN, "batchwright_executions_of_instance", 2),
-        (sqlite.LIVE_RUNS, "batchwright_", 2 + len(LIVE)),
+        (sqlite_closing.LIVE_RUNS, "batchwright_", 2 + len(LIVE)),
         (sqlite.LAST_STEP, "batchwright_executions_of_step", 5),
     ],
 )
