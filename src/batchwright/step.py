@@ -332,6 +332,12 @@ def _check_publication(step: Step[Any, Any]) -> None:
         not callable(step.publish_if) or processor_kind(step.publish_if) is not ProcessorKind.FUNCTION
     ):
         raise DeclarationError(f"step '{step.name}': publish_if must be a plain function", f"got {step.publish_if!r}")
+    if step.atomic is True and isinstance(step.process, Distinct) and step.process.across_laps:
+        raise DeclarationError(
+            f"step '{step.name}': atomic=True does not go with distinct(across_laps=True)",
+            "keys of a lap that is given up before it is published would count as seen for ever",
+            "write atomic='transaction', or leave across_laps out",
+        )
     if step.atomic:
         publishing_writer(step)
 

@@ -145,6 +145,7 @@ class TestInsertAsOneTransaction(SqlSuite):
         driver = self._driver(tmp_path)
         sink = driver.open()
         sink.recall()
+        driver.remember(sink, 0, 4)
         sink.commit(driver.checkpoint(4), driver.failures(0, 4))
         sink.finish(driver.checkpoint(4))
         sink.close()

@@ -21,6 +21,9 @@ KILLS = (
     ("sets", "K8:9", "K8:2", "K15:1"),
     ("late", "K18:3", "line:5000"),
     ("late", "K17:2"),
+    ("staged", "K10:30"),
+    ("staged", "K10:18"),
+    ("once", "K6:5"),
 )
 
 SECONDS = 60

@@ -120,15 +120,24 @@ def firsts(folder: Path) -> Job:
     )
 
 
-def whole(folder: Path) -> Job:
-    """All or nothing: rows without a key, keys that come again, and steps that are one transaction."""
+def staged(folder: Path) -> Job:
+    """All or nothing, staged: rows without a key, and keys that come again."""
+    database = f"sqlite:///{folder}/whole.db"
+    sales, some = csv_rows(folder / "sales.csv"), Skip(on=BAD.on, limit=ITEMS)
+    return Job(
+        "staged",
+        step("keep", latest, to_latest, upsert(database, "latest", key="shop"), atomic=True, publish_if=has_seven),
+        step("stage", sales, to_sound_sale, insert(database, "sales"), skip=some, atomic=True),
+    )
+
+
+def once(folder: Path) -> Job:
+    """All or nothing, each step in one transaction."""
     database = f"sqlite:///{folder}/whole.db"
     sales, some = csv_rows(folder / "sales.csv"), Skip(on=BAD.on, limit=ITEMS)
     moves = "INSERT INTO moves VALUES (:shop, :amount)"
     return Job(
-        "whole",
-        step("stage", sales, to_sound_sale, insert(database, "sales"), skip=some, atomic=True),
-        step("keep", latest, to_latest, upsert(database, "latest", key="shop"), atomic=True, publish_if=has_seven),
+        "once",
         step("once", sales, to_sound_sale, insert(database, "once"), skip=some, atomic="transaction"),
         step("move", Pages(), to_small_move, execute(database, moves), atomic="transaction", publish_if=has_all),
     )
@@ -153,8 +162,9 @@ JOBS: dict[str, Callable[[Path], Job]] = {
     "slow": slow,
     "firsts": firsts,
     "calls": calls,
-    "whole": whole,
     "sets": sets,
+    "staged": staged,
+    "once": once,
 }
 
 ADD = "UPDATE balance SET total = total + :amount WHERE shop = :shop"

@@ -121,7 +121,7 @@ def difference(found: Counter[str], expected: Counter[str]) -> Difference:
 
 
 def seen_in_part(folder: Path, expected: Counter[str]) -> list[str]:
-    """The tables of `whole` that hold some of their rows and not all, at a moment between two starts."""
+    """The tables of `staged` and `once` that hold some of their rows and not all, at a moment between two starts."""
     found = Counter(rows_in(folder))
     problems = []
     for table in ("sales", "latest", "once", "moves"):

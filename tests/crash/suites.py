@@ -39,11 +39,26 @@ def power_cuts(lives: Lives) -> Iterable[Schedule]:
     return once + deep
 
 
+def around_publishing(lives: Lives) -> Iterable[Schedule]:
+    """Atomic steps, killed at every point from BEGIN to the advance of memory, above all the last times, and again."""
+    points = ("K7", "K8", "K10", "K11", "K13")
+    for job in ("staged", "once"):
+        for number, (point, hit) in enumerate((p, h) for p in points for h in _last_and_some(lives[job].hits[p])):
+            again = (f"{points[number % 5]}:1",) if number % 2 else ()
+            yield Schedule(job, (f"{point}:{hit}", *again), frozenset({FRESH} if number % 3 == 0 else ()))
+
+
+def _last_and_some(hits: int) -> Iterable[int]:
+    """The last hits, each of them, and every fifth before."""
+    return [hit for hit in range(1, hits + 1) if hit > hits - 6 or hit % 5 == 1]
+
+
 def at_random_places(lives: Lives) -> Iterable[Schedule]:
     """A part of the sweep, of one seed."""
     return [at_random(PLANTED_SEED, number, lives) for number in range(PLANTED_SCHEDULES)]
 
 
 SUITES: dict[str, Callable[[Lives], Iterable[Schedule]]] = {
-    suite.__name__: suite for suite in (every_point, recoveries, another_ledger, power_cuts, at_random_places)
+    suite.__name__: suite
+    for suite in (every_point, recoveries, another_ledger, power_cuts, around_publishing, at_random_places)
 }

@@ -42,7 +42,7 @@ def test_killed_at_any_point_and_run_again_a_job_ends_as_if_it_had_not_been(
     server.run_all(at_every_point(job, lives[job])).assert_clean()
 
 
-@pytest.mark.parametrize("suite", ["recoveries", "another_ledger", "power_cuts"])
+@pytest.mark.parametrize("suite", ["recoveries", "another_ledger", "power_cuts", "around_publishing"])
 def test_killed_again_or_in_other_circumstances_it_does_so_too(suite: str, server: ForkClient, lives: dict[str, Life]):
     server.run_all(SUITES[suite](lives)).assert_clean()
 

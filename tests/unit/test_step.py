@@ -2,7 +2,7 @@
 
 import pytest
 
-from batchwright import Skip, Step, each
+from batchwright import Skip, Step, distinct, each
 from batchwright.model.errors import DeclarationError
 from batchwright.step import publishing_writer
 from batchwright.writers import csv_file, execute, insert, json_lines_file, text_file, upsert
@@ -51,6 +51,10 @@ def test_a_statement_can_be_one_transaction_but_not_staged(database):
         (lambda: atomic(insert(DATABASES[0], "t"), 1), "atomic must be True, False or 'transaction'; got 1"),
         (lambda: atomic(insert(DATABASES[0], "t"), publish_if=7), "publish_if must be a plain function; got 7"),
         (lambda: atomic(insert(DATABASES[0], "t"), publish_if=later), "publish_if must be a plain function"),
+        (
+            lambda: atomic(insert(DATABASES[0], "t"), process=distinct(key=str, across_laps=True)),
+            "'load': atomic=True does not go with .*keys of a lap that is given up .* write atomic='transaction'",
+        ),
         (lambda: atomic(len, how=False, publish_if=bool), "publish_if needs atomic; without it every chunk"),
     ],
 )

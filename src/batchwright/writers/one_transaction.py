@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import GroundChangedError, WriteError
 from batchwright.model.failure import Failure
+from batchwright.model.forgetting import Forgotten
 from batchwright.model.guarantee import Fault
 from batchwright.model.publication import Publication
 from batchwright.ports import Scope
@@ -80,6 +81,24 @@ class OneTransactionSink:
     def last_lap(self) -> int:
         """The highest lap of this step in the target."""
         return int(self._inner.last_lap())
+
+    def identity(self) -> str:
+        """Which database this is, once it is open."""
+        return str(self._inner.identity())
+
+    def forget_laps(self, *, with_open: bool, pretend: bool) -> Forgotten:
+        """Delete what the target keeps about laps of this step before its newest."""
+        forgotten: Forgotten = self._inner.forget_laps(with_open=with_open, pretend=pretend)
+        return forgotten
+
+    def known(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Which of these keys are in the target, or in the open transaction."""
+        return set(self._inner.known(digests))
+
+    def remember(self, digests: Sequence[bytes]) -> None:
+        """Write keys into the open transaction."""
+        self._mark()
+        self._inner.remember(digests)
 
     def write(self, outputs: Sequence[Any]) -> None:
         """Write rows into the open transaction. Raises WriteError if the one with the chunks before it is lost."""

@@ -186,3 +186,33 @@ def test_a_job_with_parameters_adds_again_only_when_told_to():
 def test_a_limit_of_everything_is_no_limit():
     (warning,) = explain(Job("sales", Step("load", read=[1], write=Table(), skip=Skip(limit="100%")))).warnings
     assert "there is no limit on failures" in warning.what
+
+
+@dataclass(frozen=True)
+class Publishing(Table):
+    """A table that can be published at once."""
+
+    def publishing(self, publication):
+        return self
+
+
+def published(**step) -> str:
+    (told,) = explain(Job("sales", Step("load", read=[1], write=Publishing(), **GOOD, **step))).steps
+    return told.published
+
+
+def test_what_an_atomic_step_costs_is_told():
+    assert published() == ""
+    assert published(atomic=True).startswith("all or nothing (staged): every row is written twice")
+    assert published(atomic=True, publish_if=bool).startswith("all or nothing (staged), if publish_if says so: ")
+    assert published(atomic="transaction").startswith("all or nothing (one transaction): cheapest for few rows")
+
+
+def test_a_large_transaction_is_warned_of_and_so_is_one_of_unknown_size():
+    def told(**step):
+        return [what for what in warnings(write=Publishing(), **step) if "one transaction" in what]
+
+    assert told(read=range(20_000), atomic="transaction") == []
+    assert told(read=range(20_001), atomic=True) == []
+    assert told(read=range(20_001), atomic="transaction")[0].startswith("one transaction over 20,001 items: it holds")
+    assert told(atomic="transaction")[0].startswith("one transaction over an input of unknown size")

@@ -6,7 +6,7 @@ import pytest
 from tests.unit.engine.runs import as_row, database, rows, run_here, url
 from tests.unit.writers.nightly import Nightly, exists, refuse_seven
 
-from batchwright import Skip, Status
+from batchwright import Skip, Status, distinct
 from batchwright.model.errors import GroundChangedError, NotPublishedError, WriteError
 from batchwright.model.events import ChunkCommitted, ItemFailed
 from batchwright.writers import execute, insert, sqlite, upsert
@@ -148,3 +148,11 @@ def test_work_that_was_begun_chunk_by_chunk_is_not_gone_on_with(path):
     assert isinstance(ran.error, GroundChangedError)
     assert "was begun without atomic='transaction'; 7 items are committed; change it back" in ran.result.error
     assert nightly.run(atomic=False).counts == (10, 10, 0, 0)
+
+
+def test_keys_that_were_seen_are_undone_with_the_rows(path):
+    nightly = once(path, items=[1, 2, 1, 7, 2, 3, 3], process=distinct(key=str, then=refuse_seven))
+    assert nightly.run().result.status is Status.FAILED
+    nightly.items = [1, 2, 1, 2, 3, 3]
+    assert nightly.run().counts == (6, 3, 3, 0)
+    assert rows(path) == [1, 2, 3]

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.engine.runs import as_row, database, rows, run_here, url
 from tests.unit.writers.nightly import Nightly, exists, refuse_seven
 
-from batchwright import Skip, Status
+from batchwright import Skip, Status, distinct
 from batchwright.engine.replay_failures import replay_failures
 from batchwright.launch import bind
 from batchwright.ledgers.memory import MemoryLedger
@@ -339,3 +339,10 @@ def test_an_atomic_step_is_not_replayed(path):
     nightly.run()
     with pytest.raises(NotReplayableError, match=r"'load' is atomic.* with --again"):
         replay_failures(bind(nightly.job(), durable=False)["load"], None)
+
+
+def test_keys_that_were_seen_are_kept_with_what_is_staged(path):
+    nightly = Nightly(path, [1, 2, 1, 7, 2, 3, 3], process=distinct(key=str, then=refuse_seven))
+    assert nightly.run().result.status is Status.FAILED
+    assert nightly.run(process=distinct(key=str, then=as_row)).counts == (7, 4, 3, 0)
+    assert rows(path) == [1, 2, 7, 3]
