@@ -22,6 +22,7 @@ from batchwright.model.publication import Unpublished
 from batchwright.model.result import JobResult, RollbackResult, StepResult
 from batchwright.model.status import Status
 from batchwright.operations import AbandonResult, PruneResult, Trial, abandon, dry_run, prune, prune_targets, resume
+from batchwright.resumable import Loop, resumable
 from batchwright.step import Step
 from batchwright.writers.functions import each
 
@@ -39,6 +40,7 @@ __all__ = [
     "Job",
     "JobFailedError",
     "JobResult",
+    "Loop",
     "NonIdentifying",
     "NotPublishedError",
     "PruneResult",
@@ -61,6 +63,7 @@ __all__ = [
     "prune",
     "prune_targets",
     "replay",
+    "resumable",
     "resume",
     "rollback",
     "run",

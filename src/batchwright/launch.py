@@ -101,7 +101,7 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
         return never_begun(job, without_password(ledger_place(source, cast("str | Path | None", ledger))), stop)
     announcer = Announcer(observers)
     try:
-        around = _surroundings(kept, announcer, stop, job.name, source)
+        around = surroundings(kept, announcer, stop, job.name, source)
         options = RunOptions(again, yes, limit, max_failures, timeout_seconds, accept_input, adopt, from_step)
         result, error = run_job(job, bind(job, durable=kept.durable), options, around)
     finally:
@@ -155,7 +155,7 @@ def replay(  # noqa: PLR0913 - the public call: everything but the run is option
             if execution is None:
                 raise LedgerError(f"there is no run {run} in {kept.address}", "", "see batchwright status")
         replayed = _job_of(execution, job)
-        around = _surroundings(kept, Announcer(()), stop, replayed.name, Path.cwd())
+        around = surroundings(kept, Announcer(()), stop, replayed.name, Path.cwd())
         return replay_job(replayed, bind(replayed, durable=kept.durable), execution, options, around)
     finally:
         if close:
@@ -189,7 +189,8 @@ def _check_call(
     parse_limit(max_failures)
 
 
-def _surroundings(ledger: Ledger, announcer: Announcer, stop: Stop, job: str, source: Path) -> Surroundings:
+def surroundings(ledger: Ledger, announcer: Announcer, stop: Stop, job: str, source: Path) -> Surroundings:
+    """What a run of this job works with; `source` is the file whose neighbour the ledger is."""
     beside = report_place(ledger.address, source) if ledger.durable else None
     return Surroundings(
         ledger=ledger,
@@ -277,4 +278,5 @@ __all__ = [
     "rebuild",
     "replay",
     "run",
+    "surroundings",
 ]

@@ -269,6 +269,12 @@ def built_again(execution: JobExecution, given: Job | None) -> Job:
             "it was started with run(Job(…)) or run(Step(…))",
             "run it again from Python, with the same parameters",
         )
+    if given is None and execution.origin is not None and execution.origin.is_script:
+        raise OriginError(
+            f"run {execution.id} was a loop, which is no job that could be built again",
+            "",
+            f"run its script again: {execution.origin}",
+        )
     job = given or rebuild(execution)
     require_same_work(job, execution)
     return job

@@ -56,6 +56,12 @@ def rebuild(execution: JobExecution) -> Job:
 
     Raises NotReplayableError for a job that was built by hand, and OriginError if its file is gone.
     """
+    if execution.origin is not None and execution.origin.is_script:
+        raise NotReplayableError(
+            f"run {execution.id} was a loop, which is no job that could be built again",
+            f"its body stands in {execution.origin}",
+            "mend its failures with a loop of their own, or begin it anew: resumable(…, again=True, yes=True)",
+        )
     if execution.origin is None or not execution.origin.path:
         raise NotReplayableError(
             f"run {execution.id} has no job function to build it from again",

@@ -59,7 +59,7 @@ class ChosenJob:
 
 def chosen_again(execution: JobExecution) -> ChosenJob | None:
     """The job of an execution; secrets are read from the environment. None for one that was built by hand."""
-    if execution.origin is None or not execution.origin.path:
+    if execution.origin is None or not execution.origin.path or execution.origin.is_script:
         return None
     function = load_job_function(str(execution.origin))
     options = job_options(function)

@@ -44,7 +44,8 @@ def short_command(each: InstanceSummary) -> str:
 
 def can_be_built(execution: JobExecution) -> bool:
     """Whether a run's job can be built again from a file."""
-    return execution.origin is not None and execution.origin.path.endswith(".py")
+    origin = execution.origin
+    return origin is not None and origin.path.endswith(".py") and not origin.is_script
 
 
 def failure_commands(run: int, status: Status, open_failures: int, ledger: Path | str | None) -> list[str]:
@@ -59,6 +60,8 @@ def failure_commands(run: int, status: Status, open_failures: int, ledger: Path 
 
 def go_on_command(execution: JobExecution, ledger: Path | str | None) -> str:
     """How to go on with a run; for one that was started from Python, the call."""
+    if execution.origin is not None and execution.origin.is_script:
+        return f"run the script again: {target_of(execution.origin)}"
     if execution.origin is None or not can_be_built(execution):
         return f"run it again from Python, with the same parameters: run({execution.job})"
     return command("run", target_of(execution.origin), *option_texts(execution.parameters), ledger=ledger)
@@ -80,7 +83,8 @@ def command(*words: str, ledger: Path | str | None = None) -> str:
 def target_of(origin: Origin) -> str:
     """FILE.py:FUNCTION, relative to the working directory where that is shorter."""
     relative = os.path.relpath(origin.path)
-    return f"{min(relative, origin.path, key=len)}:{origin.function}"
+    shorter = min(relative, origin.path, key=len)
+    return f"{shorter}:{origin.function}" if origin.function else shorter
 
 
 def option_texts(parameters: Mapping[str, Any]) -> Iterator[str]:

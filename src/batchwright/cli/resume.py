@@ -41,6 +41,12 @@ def _chosen(opened: OpenedHistory, run: int) -> ChosenJob:
     try:
         execution = interrupted_run(opened.history, run)
         chosen = chosen_again(execution)
+        if chosen is None and execution.origin is not None and execution.origin.is_script:
+            raise OriginError(
+                f"run {execution.id} was a loop, which is no job that could be built again",
+                "",
+                f"run its script again: {execution.origin}",
+            )
         if chosen is None:
             raise OriginError(
                 f"run {execution.id} has no job function to build it from again",

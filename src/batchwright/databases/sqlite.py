@@ -172,6 +172,11 @@ def roll_back(connection: sqlite3.Connection) -> None:
             connection.execute("ROLLBACK")
 
 
+def in_transaction(connection: sqlite3.Connection) -> bool:
+    """Whether a transaction is open: SQLite ends some by itself."""
+    return connection.in_transaction
+
+
 def refusal(connection: sqlite3.Connection, write: Callable[[], object], *, undoes: bool = True) -> Exception | None:
     """Write, and give the error if the database refuses a row, with all of it undone. Any other error is raised."""
     # A trigger's RAISE(FAIL), or a constraint with ON CONFLICT FAIL, leaves half a statement behind.

@@ -13,16 +13,22 @@ from batchwright.model.status import Status, status_now
 class Origin:
     """Where a job comes from, so that another process can build it again: `path:function`, and a digest.
 
-    `digest` covers step names and addresses; `path` is absolute.
+    `digest` covers step names and addresses; `path` is absolute. A loop has a script and no function: nothing builds it
+    again, it is started again.
     """
 
     path: str
     function: str
     digest: str = ""
 
+    @property
+    def is_script(self) -> bool:
+        """Whether this is the script of a loop."""
+        return bool(self.path) and not self.function
+
     def __str__(self) -> str:
         """As the command line takes it."""
-        return f"{self.path}:{self.function}"
+        return f"{self.path}:{self.function}" if self.function else self.path
 
 
 @dataclass(frozen=True, slots=True)

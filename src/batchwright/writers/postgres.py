@@ -151,8 +151,7 @@ class PostgresSink:
 
     def write(self, outputs: Sequence[Row]) -> None:
         """Write rows, by COPY if there are many. Those refused are undone one by one and named in ItemsFailed."""
-        self._committing = False
-        connection = self._begin()
+        connection = self.opened()
         if self._writer.table is None:
             errors = execute_all(connection, self._writer.sql, outputs)
         else:
@@ -161,10 +160,14 @@ class PostgresSink:
         if errors:
             raise ItemsFailed(errors)
 
+    def opened(self) -> "Connection":
+        """The connection, in the transaction of the chunk, begun if need be: for who writes with it himself."""
+        self._committing = False
+        return self._begin()
+
     def commit(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
         """Commit rows, failures and checkpoint together."""
-        self._committing = False
-        connection = self._begin()
+        connection = self.opened()
         columns = list(self._columns or (self._rows.table.names if self._rows else ()))
         staged = {} if self._stage_name is None else {STAGE: self._stage_name}
         checkpoint = replace(checkpoint, state={"columns": columns, **staged} if columns else {})
@@ -226,8 +229,7 @@ class PostgresSink:
 
     def mark(self) -> None:
         """Begin the transaction, unless it is open, and set a savepoint in it."""
-        self._committing = False
-        self._begin().execute("SAVEPOINT batchwright_chunk")
+        self.opened().execute("SAVEPOINT batchwright_chunk")
 
     def undo(self) -> None:
         """Undo everything behind the savepoint, and the table if it was created there."""
@@ -260,8 +262,7 @@ class PostgresSink:
 
     def settle(self, ordinals: Sequence[int], state: FailureState = FailureState.REPLAYED, note: str = "") -> None:
         """Commit replayed rows together with closing their failures. Raises FencedError if one is closed already."""
-        self._committing = False
-        connection = self._begin()
+        connection = self.opened()
         self._require_fence(connection)
         if records.settle_failures(connection, self._schema, self._key, ordinals, state, note) != len(ordinals):
             self.rollback()

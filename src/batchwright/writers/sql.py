@@ -3,7 +3,7 @@
 The one rule: the checkpoint row lives in the target, and its word goes before the ledger's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from batchwright.databases.postgres import database_of, is_postgres
@@ -70,6 +70,18 @@ def execute(database: str, sql: str) -> Writer[Mapping[str, Any] | Sequence[Any]
     if is_postgres(database):
         return _to_postgres(database, None, "", sql=sql, adds_again=True)
     return _to_sqlite(database, None, None, sql=sql, adds_again=True)
+
+
+def statements_of_a_body(database: str) -> tuple[Writer[Any], Callable[[Any], bool]]:
+    """A database into which the body of a loop writes by itself, and how to see whether a transaction is open there."""
+    sql = "(the statements of a loop's body)"
+    if is_postgres(database):
+        from batchwright.databases import postgres
+
+        return _to_postgres(database, None, "", sql=sql), postgres.in_transaction
+    from batchwright.databases import sqlite
+
+    return _to_sqlite(database, None, None, sql=sql), sqlite.in_transaction
 
 
 def _to_sqlite(database: str, table: tuple[Any, ...] | None, conflict: str | None, **options: Any) -> Writer[Any]:

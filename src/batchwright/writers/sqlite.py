@@ -143,8 +143,7 @@ class SqlSink:
 
     def write(self, outputs: Sequence[Row]) -> None:
         """Write rows, several a statement. Those refused are undone one by one and named in ItemsFailed."""
-        self._committing = False
-        connection = self._begin()
+        connection = self.opened()
         errors: dict[int, BaseException] = {}
         if self._table is None:
             write_singly(connection, self._writer.sql, outputs, errors)
@@ -154,10 +153,14 @@ class SqlSink:
         if errors:
             raise ItemsFailed(errors)
 
+    def opened(self) -> sqlite3.Connection:
+        """The connection, in the transaction of the chunk, begun if need be: for who writes with it himself."""
+        self._committing = False
+        return self._begin()
+
     def commit(self, checkpoint: Checkpoint, failures: Sequence[Failure]) -> None:
         """Commit rows, failures and checkpoint together."""
-        self._committing = False
-        connection = self._begin()
+        connection = self.opened()
         if not self._columns and self._table is not None and self._table.columns:
             self._columns = list(self._table.columns)
             self._state = {"columns": self._columns} | ({STAGE: self._stage.name} if self._stage is not None else {})
@@ -198,8 +201,7 @@ class SqlSink:
         if self._stage is None:
             self.commit(finished, ())
             return
-        self._committing = False
-        connection = self._begin()
+        connection = self.opened()
         self._require_fence(connection)
         self._stage.publish(connection, checkpoint)
         try:
@@ -212,8 +214,7 @@ class SqlSink:
         """Drop the staging table, if there is one, as the only one who can commit from then on; what it was."""
         if self._stage is None or not self.last_lap():
             return ""
-        self._committing = False
-        connection = self._begin()
+        connection = self.opened()
         self._require_fence(connection)
         found = self._stage.drop(connection)
         self._committing = True
@@ -222,8 +223,7 @@ class SqlSink:
 
     def mark(self) -> None:
         """Begin the transaction, unless it is open, and set a savepoint in it."""
-        self._committing = False
-        self._begin().execute("SAVEPOINT batchwright_chunk")
+        self.opened().execute("SAVEPOINT batchwright_chunk")
 
     def undo(self) -> None:
         """Undo everything behind the savepoint, and the table if it was created there."""
