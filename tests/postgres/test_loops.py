@@ -2,12 +2,13 @@
 
 import os
 import random
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
 from tests.examples.loops.folders import KILLED, prepare, start
+from tests.postgres.proxy import Proxy
 from tests.postgres.server import Fresh
 
 from batchwright import BatchwrightError, Skip, Status, resumable
@@ -18,6 +19,8 @@ SCHEDULES = int(os.environ.get("BATCHWRIGHT_LOOP_KILLS") or 2)
 
 LINES = 2_000
 """Fewer than the script executes of ours."""
+
+DOUBTFUL_ITEMS, MOST_STARTS = 80, 80
 
 SEED = os.environ.get("BATCHWRIGHT_SEED") or str(random.randrange(10**6))
 
@@ -127,3 +130,27 @@ def test_a_connection_that_is_lost_takes_its_chunk_and_the_next_run_goes_on_ther
     with loop_over(table, ledger) as again:
         go(again)
     assert rows_of(table) == list(range(10))
+
+
+@pytest.mark.crash
+def test_a_commit_whose_answer_is_lost_is_asked_about_and_never_made_without_the_bodys_rows(table: Fresh):
+    proxy = Proxy(table.server.url_of("postgres"), table.server.port, int(SEED) if SEED.isdecimal() else 7, often=0.4)
+    options = {"sslmode": "disable", "gssencmode": "disable", "records_schema": table.records}
+    url = table.server.url_of("postgres", options=f"-c search_path={table.name}", **options)
+    url = url.replace(f":{table.server.port}/", f":{proxy.port}/")
+    ledger, status, starts = MemoryLedger(), None, 0
+    with closing(proxy):
+        proxy.armed = True
+        while status is not Status.COMPLETED and starts < MOST_STARTS:
+            starts += 1
+            loop = resumable(
+                "doubt", range(DOUBTFUL_ITEMS), database=url, ledger=ledger, parameters={"a": 1}, chunk_size=2
+            )
+            with suppress(BatchwrightError, psycopg.Error), loop:
+                go(loop)
+            with suppress(DeclarationError):
+                status = loop.result.status
+        outcomes = {committed for _, committed in proxy.outcomes()}
+    assert status is Status.COMPLETED, f"seed {SEED}: {starts} starts"
+    assert rows_of(table) == list(range(DOUBTFUL_ITEMS)), f"seed {SEED}"
+    assert outcomes == {True, False}, f"seed {SEED}: {outcomes}"

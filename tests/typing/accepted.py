@@ -10,6 +10,7 @@ from batchwright import (
     Drop,
     Job,
     JobResult,
+    Loop,
     NonIdentifying,
     Retry,
     Secret,
@@ -18,6 +19,7 @@ from batchwright import (
     distinct,
     each,
     replay,
+    resumable,
     run,
 )
 from batchwright.model.events import Event
@@ -142,3 +144,10 @@ result = run(Job.of(parameters, day="x"), observers=[listen], check=False, ledge
 for failure in result.failures:
     assert_type(failure.error, str)
 assert_type(replay(result.run, ledger="ledger.db").replayed, int)
+
+with resumable("loop", [1, 2], skip=Skip(on=ValueError), parameters={"day": 1}) as loop:
+    assert_type(loop, Loop[int])
+    for number in loop:
+        with loop.item():
+            assert_type(number, int)
+assert_type(loop.result, JobResult)

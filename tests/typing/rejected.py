@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from batchwright import Job, Retry, Skip, Step, each, run
+from batchwright import Job, Retry, Skip, Step, each, resumable, run
 from batchwright.readers import text_lines
 from batchwright.writers import insert, text_file, upsert
 
@@ -48,3 +48,5 @@ Skip(limit=0.5)  # type: ignore[arg-type]  # a count, or a rate as a text
 upsert("sqlite:///a.db", "t")  # type: ignore[call-arg]  # the key is missing
 insert("sqlite:///a.db", "t", on_conflict="replace")  # type: ignore[arg-type]  # fail or ignore
 Job.of(to_number, text="1")  # type: ignore[arg-type]  # the function returns no job
+resumable("loop", 3)  # type: ignore[arg-type]  # a number cannot be read
+resumable("loop", [1], retry=Retry())  # type: ignore[call-arg]  # a block cannot be run a second time

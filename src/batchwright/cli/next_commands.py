@@ -17,6 +17,8 @@ GOES_ON = frozenset({Status.FAILED, Status.STOPPED, Status.LOST})
 def after_execution(execution: JobExecution, open_failures: int, ledger: Path | str | None) -> list[str]:
     """What to do about a run that the ledger knows. `ledger` is named if it would not be found otherwise."""
     commands = failure_commands(execution.id, execution.status, open_failures, ledger)
+    if execution.origin is not None and execution.origin.is_script:
+        commands = commands[:1]  # the items that failed cannot be given to a loop's body again
     if execution.kind == "run" and execution.status in GOES_ON:
         commands.append(go_on_command(execution, ledger))
     if execution.status is Status.COMPENSATION_FAILED:
