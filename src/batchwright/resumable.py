@@ -84,7 +84,10 @@ class _Settings:
     def __init__(
         self, ledger: Ledger | str | Path | None, observers: Sequence[Observer], stop: Stop | None, chunk_seconds: float
     ) -> None:
-        self.ledger, self.observers, self.stop, self.chunk_seconds = ledger, observers, stop or Stop(), chunk_seconds
+        self.ledger: Ledger | str | Path | None = ledger
+        self.observers: Sequence[Observer] = observers
+        self.stop: Stop = stop or Stop()
+        self.chunk_seconds: float = chunk_seconds
 
 
 class Loop(Generic[In]):

@@ -72,9 +72,9 @@ def plant_no_fence() -> None:
 
 def plant_patience() -> None:
     """Whoever waits for an answer waits until it comes."""
-    from batchwright.databases.postgres_connection import BoundedConnection
+    from batchwright.databases.postgres_connection import _BoundedConnection
 
-    BoundedConnection._bounded = lambda self, waits: waits
+    _BoundedConnection._bounded = lambda self, waits: waits
 
 
 BUGS = {"no fence": plant_no_fence, "patience": plant_patience}

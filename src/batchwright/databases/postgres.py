@@ -18,9 +18,9 @@ from batchwright.model.fault_points import reach
 from batchwright.model.guarantee import Fault
 
 if TYPE_CHECKING:
-    from batchwright.databases.postgres_connection import BoundedConnection
+    import psycopg
 
-    Connection = BoundedConnection
+    Connection = psycopg.Connection[Any]
 
 SCHEMES = ("postgresql://", "postgres://")
 
@@ -157,7 +157,7 @@ def connect(
     `classify` knows as transient) if it cannot be reached now.
     """
     psycopg = driver()
-    from batchwright.databases.postgres_connection import BoundedConnection
+    from batchwright.databases.postgres_connection import connect_bounded
 
     named = set(dict(parse_qsl(database.url.partition("?")[2], keep_blank_values=True)))
     given: dict[str, Any] = {name: value for name, value in _CONNECTION_DEFAULTS.items() if name not in named}
@@ -165,7 +165,7 @@ def connect(
         given["connect_timeout"] = connect_seconds
     connection: Connection | None = None
     try:
-        connection = BoundedConnection.connect(database.url, autocommit=True, **given)
+        connection = connect_bounded(database.url, **given)
         _bound(connection, statement_seconds)
         if read_only:
             connection.execute("SET default_transaction_read_only = on")
@@ -247,7 +247,23 @@ def interrupt(connection: "Connection | None") -> None:
     """
     with contextlib.suppress(Exception):
         if connection is not None and not connection.closed:
-            connection.interrupt()
+            from batchwright.databases import postgres_connection
+
+            postgres_connection.interrupt(connection)
+
+
+def hurry(connection: "Connection") -> None:
+    """Wait for no server that is silent any more, on this connection. From any thread."""
+    from batchwright.databases import postgres_connection
+
+    postgres_connection.hurry(connection)
+
+
+def bound_silence(connection: "Connection", seconds: float) -> None:
+    """How long the server may be silent on this connection before it counts as gone."""
+    from batchwright.databases import postgres_connection
+
+    postgres_connection.bound_silence(connection, seconds)
 
 
 def executing(connection: "Connection | None") -> bool:
@@ -324,7 +340,7 @@ def _bound(connection: "Connection", statement_seconds: int) -> None:
     if wanted:
         connection.execute(f"SELECT {calls}", [part for pair in wanted for part in pair])
     seconds = int(chosen["statement_timeout"]) / 1000 if "statement_timeout" in chosen else statement_seconds
-    connection.silence_seconds = seconds + min(ANSWER_SECONDS, max(seconds, LEAST_ANSWER_SECONDS))
+    bound_silence(connection, seconds + min(ANSWER_SECONDS, max(seconds, LEAST_ANSWER_SECONDS)))
 
 
 def _seconds(text: str | None) -> float | None:

@@ -28,7 +28,35 @@ CONNECT_SECONDS = 10.0
 _POLL_SECONDS = 0.1
 
 
-class BoundedConnection(psycopg.Connection[Any]):
+def connect_bounded(url: str, **options: Any) -> psycopg.Connection[Any]:
+    """A connection in autocommit mode on which no wait is without end."""
+    return _BoundedConnection.connect(url, autocommit=True, **options)
+
+
+def bound_silence(connection: psycopg.Connection[Any], seconds: float) -> None:
+    """How long a server may be silent on this connection before it counts as gone."""
+    _ours(connection).silence_seconds = seconds
+
+
+def hurry(connection: psycopg.Connection[Any]) -> None:
+    """Be patient no more, for as long as this connection lives. From any thread."""
+    _ours(connection).hurry()
+
+
+def interrupt(connection: psycopg.Connection[Any]) -> None:
+    """Have the statement that runs cancelled; a server that does not even hear of it is given up. From any thread.
+
+    Raises whatever the request to cancel raises.
+    """
+    _ours(connection).interrupt()
+
+
+def _ours(connection: psycopg.Connection[Any]) -> "_BoundedConnection":
+    assert isinstance(connection, _BoundedConnection)  # noqa: S101 - we open no other
+    return connection
+
+
+class _BoundedConnection(psycopg.Connection[Any]):
     """A connection on which a server that is silent for `silence_seconds` counts as gone: OperationalError."""
 
     silence_seconds: float = CONNECT_SECONDS

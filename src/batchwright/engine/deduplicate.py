@@ -89,7 +89,7 @@ class Deduplicating:
         self._memory = memory
         self._look_up = look_up
         self._keys = ChunkKeys((), frozenset(), memory, inner.one)
-        self.many = inner.many
+        self.many: bool = inner.many
 
     def keys_of(self, chunk: Chunk) -> ChunkKeys:
         """The keys of a chunk, looked up; its items are what `run` and `one` are given from now on."""

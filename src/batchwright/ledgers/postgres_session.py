@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchwright.databases import postgres_records as records
 from batchwright.databases.migrations import Migration, numbered_scripts
-from batchwright.databases.postgres import DEFAULT_SCHEMA, Database, close, connect, database_of, quoted, transaction
+from batchwright.databases.postgres import (
+    DEFAULT_SCHEMA,
+    Database,
+    bound_silence,
+    close,
+    connect,
+    database_of,
+    hurry,
+    quoted,
+    transaction,
+)
 from batchwright.databases.postgres_errors import classify, explained, is_connection_failure
 from batchwright.databases.postgres_schema import migrate
 from batchwright.databases.postgres_texts import escaped
@@ -144,7 +154,7 @@ class Session:
         """Until it is closed try nothing again, and wait for no server that is silent. From any thread."""
         self._soon = True
         if (connection := self._connection) is not None:
-            connection.hurry()
+            hurry(connection)
 
     def close(self) -> None:
         """Let it go. Never raises. In a forked process the parent's connection is left alone."""
@@ -161,7 +171,7 @@ class Session:
             # A statement that waits for a lock has to fail for the lock's sake: that says what is the matter.
             bounds = (self.wait_seconds, self.wait_seconds / 2, self.wait_seconds)
             connection.execute(_BOUNDED, [f"{max(1, round(1000 * bound))}ms" for bound in bounds])
-            connection.silence_seconds = self.wait_seconds + _ANSWER_SECONDS
+            bound_silence(connection, self.wait_seconds + _ANSWER_SECONDS)
         except BaseException:
             close(connection)
             raise

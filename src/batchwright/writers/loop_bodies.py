@@ -82,7 +82,7 @@ class BodySink:
         self._lost: BaseException | None = None
         self._ended_by: BaseException | None = None
         self._sent = 0
-        self.connection = GuardedConnection(self._opened, self._refuse)
+        self.connection: GuardedConnection = GuardedConnection(self._opened, self._refuse)
 
     @property
     def ended_by(self) -> BaseException | None:
