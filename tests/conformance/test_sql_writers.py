@@ -9,7 +9,7 @@ from batchwright.model.publication import Publication
 from batchwright.ports import Writer
 from batchwright.testing.sink_driver import SinkDriver
 from batchwright.testing.writer_suite import ITEMS, WriterSuite
-from batchwright.writers import execute, insert, upsert
+from batchwright.writers import execute, insert, route, upsert
 
 STAGED = "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '%batchwright%_1'"
 
@@ -111,6 +111,30 @@ class TestAtomicUpsertOfTheFirst(TestAtomicInsert):
     def writer(self, folder: Path) -> Writer[Any]:
         write = upsert(address(folder), "t", key="id", columns=COLUMNS, duplicates="first")
         return write.publishing(Publication("write"))
+
+
+class TestRoute(SqlSuite):
+    """Every other row goes to another table; both are looked at as one."""
+
+    def writer(self, folder: Path) -> Writer[Any]:
+        both = {
+            "even": insert(address(folder), "t", columns=COLUMNS),
+            "odd": insert(address(folder), "u", columns=COLUMNS),
+        }
+        return route(both, by=lambda row: "odd" if row["id"] % 2 else "even")
+
+    def read_back(self, folder: Path) -> list[Any]:
+        names = query(folder, "SELECT name FROM sqlite_master WHERE name IN ('t', 'u')")
+        rows = [row for (name,) in names for row in query(folder, f"SELECT id, name FROM {name}")]
+        return [{"id": number, "name": name} for number, name in sorted(rows)]
+
+
+class TestAtomicRoute(TestRoute):
+    def writer(self, folder: Path) -> Writer[Any]:
+        return super().writer(folder).publishing(Publication("write"))  # type: ignore[attr-defined] - it has one
+
+    def bad_output(self) -> Any:
+        return {"id": 1, "name": "\ud800"}
 
 
 class TestInsertAsOneTransaction(SqlSuite):

@@ -124,7 +124,7 @@ class Server:
                 break
             verdict.kills += 1
             self._meanwhile(schedule, folder, number)
-            if schedule.job in ("staged", "once"):
+            if schedule.job in ("staged", "once", "routes"):
                 verdict.problems += seen_in_part(folder, expected)
             if schedule.job == "sets":
                 verdict.problems += sets_seen_in_part(folder)

@@ -51,6 +51,13 @@ WITH RECURSIVE n (id) AS (SELECT 0 UNION ALL SELECT id + 1 FROM n WHERE id < {IT
 INSERT INTO numbers SELECT id, 'name ' || id FROM n;
 """
 
+ROUTES = """
+CREATE TABLE orders (id INTEGER PRIMARY KEY CHECK (id NOT IN (4, 22)));
+CREATE TABLE lines (id INTEGER REFERENCES orders, line INTEGER CHECK (line + id <> 13));
+CREATE TABLE totals (shop INTEGER PRIMARY KEY, total INTEGER);
+INSERT INTO totals VALUES (0, 0), (1, 0), (2, 0);
+"""
+
 DATABASES = {
     "shop.db": SHOP,
     "family.db": FAMILY,
@@ -58,4 +65,5 @@ DATABASES = {
     "orders.db": ORDERS,
     "numbers.db": NUMBERS,
     "firsts.db": FIRSTS,
+    "routes.db": ROUTES,
 }

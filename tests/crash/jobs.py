@@ -16,7 +16,7 @@ from tests.crash.job_tables import DATABASES, ITEMS
 from batchwright import DROP, Drop, Job, Retry, Skip, Step, Unpublished, distinct, each
 from batchwright.model.fault_points import reach
 from batchwright.readers import csv_rows, json_lines, query, text_lines
-from batchwright.writers import csv_file, execute, file_set, insert, json_lines_file, text_file, upsert
+from batchwright.writers import csv_file, execute, file_set, insert, json_lines_file, route, text_file, upsert
 from batchwright.writers.manifests import SetManifest
 
 CHUNK = 3
@@ -155,6 +155,19 @@ def sets(folder: Path) -> Job:
     )
 
 
+def routes(folder: Path) -> Job:
+    """Rows for several tables from one item: chunk by chunk, with refusals in each of them, and all or nothing."""
+    database = f"sqlite:///{folder}/routes.db"
+    add = execute(database, "UPDATE totals SET total = total + :line WHERE shop = :shop")
+    plain = route({"orders": insert(database, "orders"), "lines": insert(database, "lines"), "totals": add})
+    whole = route({"orders": insert(database, "whole_orders"), "lines": upsert(database, "whole_lines", key="id")})
+    return Job(
+        "routes",
+        step("plain", order_numbers, to_rows, plain),
+        step("whole", order_numbers, to_few_rows, whole, skip=None, atomic=True, chunk_size=7),
+    )
+
+
 JOBS: dict[str, Callable[[Path], Job]] = {
     "tables": tables,
     "files": files,
@@ -165,6 +178,7 @@ JOBS: dict[str, Callable[[Path], Job]] = {
     "sets": sets,
     "staged": staged,
     "once": once,
+    "routes": routes,
 }
 
 ADD = "UPDATE balance SET total = total + :amount WHERE shop = :shop"
@@ -335,6 +349,22 @@ def to_documents(document: dict[str, int]) -> Iterator[dict[str, Any]]:
 def order_numbers() -> range:
     """A function that gives a sequence."""
     return range(ITEMS)
+
+
+def to_rows(number: int) -> Iterator[tuple[str, dict[str, int]]]:
+    """An order, none to two lines, and what they add."""
+    reach("K5")
+    yield "orders", {"id": number}
+    for line in range(number % 3):
+        yield "lines", {"id": number, "line": line}
+        yield "totals", {"shop": number % 3, "line": line + number}
+
+
+def to_few_rows(number: int) -> Iterator[tuple[str, dict[str, int]]]:
+    """An order, and a line that overwrites that of another."""
+    reach("K5")
+    yield "orders", {"id": number}
+    yield "lines", {"id": number % 5, "line": number}
 
 
 async def to_order(number: int) -> dict[str, int]:

@@ -121,15 +121,17 @@ def difference(found: Counter[str], expected: Counter[str]) -> Difference:
 
 
 def seen_in_part(folder: Path, expected: Counter[str]) -> list[str]:
-    """The tables of `staged` and `once` that hold some of their rows and not all, at a moment between two starts."""
+    """The tables of these jobs that hold some of their rows and not all, at a moment between two starts."""
     found = Counter(rows_in(folder))
     problems = []
-    for table in ("sales", "latest", "once", "moves"):
+    for table in ("sales", "latest", "once", "moves", "whole_orders", "whole_lines"):
         seen, whole = (
             Counter({t: n for t, n in facts.items() if t.startswith(f"{table} (")}) for facts in (found, expected)
         )
         if seen and seen != whole:
             problems.append(f"{table}: a reader sees {seen.total()} rows of {whole.total()}")
+    if any(text.startswith("whole_orders (") for text in found) != any("whole_lines (" in text for text in found):
+        problems.append("a reader sees one of two tables that are published together")
     return problems
 
 

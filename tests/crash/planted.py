@@ -21,7 +21,7 @@ from batchwright.model.failure import Failure
 from batchwright.model.fault_points import reach
 from batchwright.ports import Scope
 from batchwright.writers import sqlite as sql
-from batchwright.writers import sqlite_staging, stage_folders
+from batchwright.writers import sqlite_routes, sqlite_staging, stage_folders
 
 Patch = Callable[[Any, str, Any], None]
 
@@ -239,6 +239,19 @@ def set_published_file_by_file(patch: Patch) -> None:
     patch(stage_folders.StageFolder, "replace_target", one_by_one)
 
 
+def each_table_committed_alone(patch: Patch) -> None:
+    """Of several tables each is written in a transaction of its own."""
+    write = sqlite_routes._TableSink.write
+
+    def alone(self: Any, outputs: Sequence[Any]) -> None:
+        write(self, outputs)
+        connection = self._begin()
+        connection.execute("COMMIT")
+        connection.execute("BEGIN IMMEDIATE")
+
+    patch(sqlite_routes._TableSink, "write", alone)
+
+
 def ledger_local_keys(patch: Patch) -> None:
     """What is stored in a target is found by a number that only one ledger knows."""
     build = sql.SqlSink.__init__
@@ -279,6 +292,7 @@ BUGS: dict[str, Callable[[Patch], None]] = {
         chunks_of_one_transaction_committed,
         files_of_a_set_not_cut_back,
         set_published_file_by_file,
+        each_table_committed_alone,
         ledger_local_keys,
     )
 }

@@ -29,6 +29,7 @@ CLAIMS = {
     "chunks_of_one_transaction_committed": ("every_point", "around_publishing"),
     "files_of_a_set_not_cut_back": KILLS,
     "set_published_file_by_file": KILLS,
+    "each_table_committed_alone": KILLS,
     "ledger_local_keys": ("another_ledger", "at_random_places"),
 }
 

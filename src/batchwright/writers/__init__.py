@@ -12,10 +12,22 @@ if TYPE_CHECKING:
     from batchwright.writers.file_sets import file_set
     from batchwright.writers.functions import each
     from batchwright.writers.json_lines import json_lines_file
+    from batchwright.writers.routes import route
     from batchwright.writers.sql import execute, insert, upsert
     from batchwright.writers.text_files import text_file
 
-__all__ = ["csv_file", "each", "effects", "execute", "file_set", "insert", "json_lines_file", "text_file", "upsert"]
+__all__ = [
+    "csv_file",
+    "each",
+    "effects",
+    "execute",
+    "file_set",
+    "insert",
+    "json_lines_file",
+    "route",
+    "text_file",
+    "upsert",
+]
 
 _MODULES = {
     "csv_file": "csv_files",
@@ -25,6 +37,7 @@ _MODULES = {
     "file_set": "file_sets",
     "insert": "sql",
     "json_lines_file": "json_lines",
+    "route": "routes",
     "text_file": "text_files",
     "upsert": "sql",
 }

@@ -7,6 +7,7 @@ refused attempt stays.
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from batchwright.databases.postgres import quoted
 from batchwright.databases.postgres_errors import classify, sqlstate
@@ -31,8 +32,6 @@ LONGEST_MERGE_RUN = 64
 
 UNIQUE_VIOLATION = "23505"
 
-_STAGING = "pg_temp.batchwright_staging"
-
 Row = tuple[Any, ...]
 
 
@@ -48,6 +47,8 @@ class RowWriter:
         self.table = table
         self._conflict = conflict
         self._statements: dict[int, str] = {}
+        # A connection may write to several tables, each of which needs one of its own.
+        self._staging = f"pg_temp.batchwright_staging_{crc32(table.quoted_name.encode()):08x}"
         self._staging_exists = False
         self._staging_used = False
         self._merges_left = 0
@@ -134,18 +135,18 @@ class RowWriter:
                 return
         self._merges_left -= 1
         if self._staging_used:
-            connection.execute(f"TRUNCATE {_STAGING}")
+            connection.execute(f"TRUNCATE {self._staging}")
         self._staging_used = True
         columns = self.table.quoted_columns
-        _copy(connection, f"{_STAGING} ({columns})", rows, types)
+        _copy(connection, f"{self._staging} ({columns})", rows, types)
         connection.execute(
-            f"INSERT INTO {self._target} SELECT {columns} FROM {_STAGING}{self._conflict}".encode()  # noqa: S608 - quoted
+            f"INSERT INTO {self._target} SELECT {columns} FROM {self._staging}{self._conflict}".encode()  # noqa: S608 - quoted
         )
 
     def _create_staging(self, connection: "Connection") -> None:
         columns = ", ".join(f"{quoted(column.name)} {column.kind}" for column in self.table.columns)
-        connection.execute(f"DROP TABLE IF EXISTS {_STAGING}")
-        connection.execute(f"CREATE TEMPORARY TABLE batchwright_staging ({columns}) ON COMMIT DELETE ROWS".encode())
+        connection.execute(f"DROP TABLE IF EXISTS {self._staging}")
+        connection.execute(f"CREATE TEMPORARY TABLE {self._staging} ({columns}) ON COMMIT DELETE ROWS".encode())
         self._staging_exists = True
 
     def _insert(self, connection: "Connection", rows: Sequence[Row]) -> None:
