@@ -336,3 +336,12 @@ def test_a_job_function_does_not_give_parameters_of_its_own():
 
     with pytest.raises(DeclarationError, match="own parameters are the job's"):
         Job.of(of, day=1)
+
+
+def test_a_secret_that_is_the_default_in_the_code_is_kept_out_of_texts_too():
+    def of(token: Annotated[str, Secret] = "s3cret", other: Annotated[str | None, Secret] = None) -> Job:  # noqa: S107 - that is the point
+        del token, other
+        return Job("j", step("s"))
+
+    assert Job.of(of).secrets == ("s3cret",)
+    assert Job.of(of, token="given").secrets == ("given",)

@@ -34,7 +34,7 @@ def sort_parameters(function: Callable[..., Any], parameters: Mapping[str, Any])
     except TypeError as error:
         raise ParameterError(f"the parameters do not fit {function.__qualname__}{signature}", str(error)) from None
     hints = get_type_hints(function, include_extras=True)
-    kept, identifying, secrets = {}, {}, []
+    kept, identifying, secrets = {}, {}, _secret_defaults(signature, hints, parameters)
     for name, value in parameters.items():
         if is_marked(hints.get(name), Secret):
             secrets.append(str(value))
@@ -49,6 +49,15 @@ def sort_parameters(function: Callable[..., Any], parameters: Mapping[str, Any])
         for name in signature.parameters
     )
     return SortedParameters(kept, identifying, tuple(secret for secret in secrets if secret), could)
+
+
+def _secret_defaults(
+    signature: inspect.Signature, hints: Mapping[str, Any], parameters: Mapping[str, Any]
+) -> list[str]:
+    """A secret that stands in the code as a default is one all the same."""
+    left = (known for name, known in signature.parameters.items() if name not in parameters)
+    defaults = (known.default for known in left if is_marked(hints.get(known.name), Secret))
+    return [str(default) for default in defaults if default not in (inspect.Parameter.empty, None)]
 
 
 def restore_parameters(function: Callable[..., Any], stored: Mapping[str, Any]) -> dict[str, Any]:
