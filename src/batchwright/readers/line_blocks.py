@@ -141,6 +141,7 @@ class _Fingerprints:
         self._records = len(parsed.items) + len(parsed.bad)
         self._plain = self._records == parsed.lines
         self._before, self._start = checksums
+        self._last = (0, 0, self._start)
         self._stamp: Stamp = cutter.stamp()
         self.whole: int = cutter.checksum(cut, self._start) if cut.overlong else zlib.crc32(data, self._start)
 
@@ -150,9 +151,16 @@ class _Fingerprints:
         if offset >= self._records:
             return described(self._stamp, cut.end, self.whole, self.whole)
         line = offset if self._plain else self._locate(self._encoding, cut, offset).found
-        length = len(cut.data) if line is None else bytes_of_lines(self._encoding, cut.data, line)
-        crc = zlib.crc32(memoryview(cut.data)[:length], self._start)
+        length, crc = (len(cut.data), self.whole) if line is None else self._go_on_to(line)
         return described(self._stamp, cut.byte + length, crc, self._before)
+
+    def _go_on_to(self, line: int) -> tuple[int, int]:
+        """The bytes before this line of the cut and their checksum, from where the last one was asked for."""
+        known, start, crc = self._last if line >= self._last[0] else (0, 0, self._start)
+        length = bytes_of_lines(self._encoding, self._cut.data[start:], line - known)
+        crc = zlib.crc32(memoryview(self._cut.data)[start : start + length], crc)
+        self._last = (line, start + length, crc)
+        return start + length, crc
 
 
 def _checksum_before(cutter: LineCutter, start: list[int], after: Position | None) -> int | None:

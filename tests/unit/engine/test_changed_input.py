@@ -146,6 +146,19 @@ def test_a_fingerprint_of_a_restart_is_that_of_an_uninterrupted_run(kind, stop, 
     assert found[0].fingerprint["crc"] == found[1].fingerprint["crc"]
 
 
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("order", [(1, 2, 2, 500, 501, 1_999), (1_999, 500, 1, 501, 2)])
+def test_a_fingerprint_is_the_same_whatever_was_asked_for_before(kind, order, tmp_path):
+    """It is computed on from the position that was asked for last, in one block."""
+    write, read = FILES[kind]
+    path = tmp_path / "in"
+    write(path, range(ITEMS))
+    block = next(read(path).read(None))
+    for offset in (offset for offset in order if offset <= len(block)):
+        assert block.fingerprint(offset) == next(read(path).read(None)).fingerprint(offset)
+        assert block.fingerprint(offset)["crc"] == read(path).fingerprint(Position(offset, None, offset))["crc"]
+
+
 def position_in(folder: Path) -> Position:
     """Where the checkpoint in the target stands."""
     with closing(sqlite3.connect(folder / "t.db")) as connection:

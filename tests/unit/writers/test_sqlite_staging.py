@@ -9,8 +9,7 @@ import pytest
 from tests.unit.engine.runs import as_row, database, rows, run_here, url
 from tests.unit.writers.nightly import Nightly, exists, refuse_seven
 
-from batchwright import Skip, Status, distinct
-from batchwright.engine.replay_failures import replay_failures
+from batchwright import Skip, Status, distinct, replay
 from batchwright.launch import bind
 from batchwright.ledgers.memory import MemoryLedger
 from batchwright.model.checkpoint import StepKey
@@ -338,7 +337,7 @@ def test_an_atomic_step_is_not_replayed(path):
     nightly = Nightly(path, range(10), process=refuse_seven, skip=Skip(limit=1))
     nightly.run()
     with pytest.raises(NotReplayableError, match=r"'load' is atomic.* with --again"):
-        replay_failures(bind(nightly.job(), durable=False)["load"], None)
+        replay(1, ledger=nightly.ledger, job=nightly.job())
 
 
 def test_keys_that_were_seen_are_kept_with_what_is_staged(path):
