@@ -116,6 +116,7 @@ def read_chunks(
     """
     ordinal, skip = (after.ordinal, after.offset) if after else (0, 0)
     chunk, began = Chunk(ordinal), clock.monotonic()
+    identify = identifying(reader)
     try:
         for block in _read(reader, after, stop):
             reach("K4")
@@ -128,14 +129,14 @@ def read_chunks(
                 _append(chunk, block, taken, until)
                 taken = until
                 if len(chunk) >= chunk_size:
-                    yield witnessed(chunk, reader)
+                    yield witnessed(chunk, identify)
                     chunk, began = Chunk(chunk.end.ordinal), clock.monotonic()
             if len(chunk) and clock.monotonic() - began >= CHUNK_SECONDS:
-                yield witnessed(chunk, reader)
+                yield witnessed(chunk, identify)
                 chunk, began = Chunk(chunk.end.ordinal), clock.monotonic()
     except Exception:
         if len(chunk):
-            yield witnessed(chunk, reader)
+            yield witnessed(chunk, identify)
         raise
     if skip:
         raise GroundChangedError(
@@ -144,10 +145,19 @@ def read_chunks(
             f"restore the input, or {BEGIN_AGAIN}",
         )
     if len(chunk):
-        yield witnessed(chunk, reader)
+        yield witnessed(chunk, identify)
 
 
-def witnessed(chunk: Chunk, reader: Reader[Any]) -> Chunk:
+def identifying(reader: Reader[Any]) -> Callable[[Any], Any]:
+    """What of an item of this reader is compared: all of it, unless the reader says what. Ask once, it is slow."""
+    return reader.identify if isinstance(reader, Identifies) else _itself
+
+
+def _itself(item: Any) -> Any:
+    return item
+
+
+def witnessed(chunk: Chunk, identify: Callable[[Any], Any]) -> Chunk:
     """Note what some of the records are, the first and the last among them, before anybody can change them.
 
     Where the reader makes fingerprints of what it read there is no need to.
@@ -157,7 +167,7 @@ def witnessed(chunk: Chunk, reader: Reader[Any]) -> Chunk:
         places = sorted({last * part // SAMPLES for part in range(SAMPLES + 1)})
         good = chunk.good_indexes()
         records = (chunk.bad.get(n) or chunk.items[bisect_left(good, n)] for n in places)
-        digests = (_digest(reader, record) for record in records)
+        digests = (_digest(identify, record) for record in records)
         chunk.witnesses = [(chunk.start + n, digest) for n, digest in zip(places, digests, strict=True) if digest]
     return chunk
 
@@ -177,7 +187,7 @@ class Limited:
             if self.left is not None:
                 if len(chunk) > self.left:
                     # What it ends with now is looked at before anybody can change it, as whole chunks are.
-                    chunk = witnessed(chunk.part(0, chunk.cut_at(self.left) or len(chunk)), self.reader)
+                    chunk = witnessed(chunk.part(0, chunk.cut_at(self.left) or len(chunk)), identifying(self.reader))
                 self.left -= len(chunk)
                 # A chunk that was cut ends the step even short of the limit: nothing is read a second time.
                 self.over = chunk is not read or self.left <= 0
@@ -221,12 +231,10 @@ def _require_same(reader: Reader[Any], after: Position, block: Block[Any], passe
         places = [record.index for record in block.bad]
         place = bisect_left(places, index)
         bad = place < len(places) and places[place] == index
-        found = _digest(reader, block.bad[place] if bad else block.items[index - place])
+        found = _digest(identifying(reader), block.bad[place] if bad else block.items[index - place])
         if found and found != known:
             raise not_repeatable(reader.address, ordinal)
 
 
-def _digest(reader: Reader[Any], record: Any) -> str:
-    if isinstance(record, BadRecord):
-        return item_digest(["bad", record.raw])
-    return item_digest(reader.identify(record) if isinstance(reader, Identifies) else record)
+def _digest(identify: Callable[[Any], Any], record: Any) -> str:
+    return item_digest(["bad", record.raw] if isinstance(record, BadRecord) else identify(record))
