@@ -13,10 +13,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-# How many schedules `make crash` kills, how many `make check` does, and how many tests run side by side.
+# How many schedules `make crash` kills, how many `make check` does, and how many tests run side by side (most of them wait).
 N ?= 300
 SEED ?=
-JOBS ?= 2
+JOBS ?= 4
 export BATCHWRIGHT_CRASH_SCHEDULES = $(N)
 ifneq ($(SEED),)
 export BATCHWRIGHT_SEED = $(SEED)
@@ -33,7 +33,7 @@ demo: $(VENV)/.installed  ## load 336,776 flights, kill the run half-way, run it
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.installed-dev  ## run all tests but those that kill processes (minutes)
-	$(PYTEST) tests --ignore=tests/crash -n $(JOBS)
+	$(PYTEST) tests --ignore=tests/crash -n $(JOBS) --dist worksteal
 
 lint: $(VENV)/.installed-dev  ## formatting and style
 	$(BIN)/ruff format --check .
@@ -58,12 +58,12 @@ bench: $(VENV)/.installed-dev  ## measure speed and memory against the loop writ
 	$(BIN)/python benchmarks/run.py
 
 crash: $(VENV)/.installed-dev  ## kill real processes: `make crash N=10000 SEED=7`
-	$(PYTEST) tests/crash -n $(JOBS)
+	$(PYTEST) tests/crash -n $(JOBS) --dist worksteal
 
 check: lint types $(VENV)/.installed-dev  ## everything that must hold before a change goes in (under 15 minutes)
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python benchmarks/run.py --quick
-	$(PYTEST) tests -n $(JOBS)
+	$(PYTEST) tests -n $(JOBS) --dist worksteal
 
 clean:  ## remove .venv, caches and the demo's output
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
