@@ -29,7 +29,8 @@ FAILED, WITH_FAILURES, STOPPED = 1, 3, 5
 
 EXIT_CODES = (
     "Exit codes: 0 complete, or already complete; 1 failed; 2 wrong use or configuration, nothing was done; "
-    "3 completed with failures; 4 it runs elsewhere; 5 stopped, can be gone on with; 70 a bug in batchwright; "
+    "3 completed with failures, as long as any is open; "
+    "4 it runs elsewhere; 5 stopped, can be gone on with; 70 a bug in batchwright; "
     "129, 130 and 143 stopped by a signal."
 )
 
@@ -195,7 +196,7 @@ class RunCall:
     def _exit_code(self, result: JobResult, error: JobFailedError | None) -> int:
         if error is not None:
             return error.exit_code
-        if result.already_complete or result.status is Status.COMPLETED:
+        if result.status is Status.COMPLETED:
             return 0
         if result.status is Status.COMPLETED_WITH_FAILURES:
             return 0 if self._options.tolerate_failures else WITH_FAILURES
@@ -204,9 +205,8 @@ class RunCall:
         return FAILED
 
     def _next_commands(self, job: Job, result: JobResult) -> list[str]:
-        if result.already_complete:
-            return []
-        commands = failure_commands(result.run, result.status, len(result.failures), self._named_ledger(job))
+        still_open = 0 if result.status is Status.COMPLETED else len(result.failures)
+        commands = failure_commands(result.run, result.status, still_open, self._named_ledger(job))
         if result.status is Status.COMPENSATION_FAILED:
             commands.append(command("rollback", str(result.run), ledger=self._named_ledger(job)))
         if result.status in GOES_ON:

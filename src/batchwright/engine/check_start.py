@@ -5,11 +5,20 @@ The one rule: nothing is written here, neither in targets nor in the ledger.
 
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 
 from batchwright.engine.compensate_lap import is_undone
+from batchwright.engine.restart import (
+    Choices,
+    finished_mark,
+    require_same_addresses,
+    require_same_input,
+    require_same_target,
+)
 from batchwright.engine.run_step import RunContext, check_adapters
 from batchwright.job import Job
-from batchwright.model.errors import ConfirmationError
+from batchwright.model.errors import ConfirmationError, GroundChangedError
+from batchwright.model.execution import StepExecution
 from batchwright.ports import Scope
 from batchwright.step import BoundStep
 
@@ -43,3 +52,37 @@ def check_first_steps(job: Job, bound: Mapping[str, BoundStep], context: RunCont
         last = None if context is None else context.ledger.last_step(context.step_key(name))
         if name in bound and not before and not (last is not None and last.status.complete):
             check_adapters(bound[name])
+
+
+def check_ground(bound: Mapping[str, BoundStep], context: RunContext) -> None:
+    """Raise GroundChangedError if a step that an earlier run of the lap has begun stands on other ground than then.
+
+    Whatever else is in a step's way, a target that cannot be reached now, is left to the step: it waits, and says so.
+    """
+    for name, step in bound.items():
+        last = context.ledger.last_step(context.step_key(name))
+        if last is not None:
+            require_same_addresses(step, last, choices_for(name, context))
+            _check_standing(step, last, context)
+
+
+def choices_for(step: str, context: RunContext) -> Choices:
+    """What is decided about the ground of a step. One that was kept when the lap was begun is not read again."""
+    return replace(context.choices, accept_input=True) if step in context.kept else context.choices
+
+
+def _check_standing(step: BoundStep, last: StepExecution, context: RunContext) -> None:
+    key, choices = context.step_key(step.step.name), choices_for(step.step.name, context)
+    try:
+        with closing(step.writer.open(Scope(key, context.ledger, context.clock, adopt=choices.adopt))) as sink:
+            checkpoint = sink.recall()
+            if last.status.complete:
+                finished_mark(step, checkpoint, choices)
+                return
+            require_same_target(step, last, checkpoint, sink, key, choices)
+    except GroundChangedError:
+        raise
+    except Exception:  # noqa: BLE001 - the step asks again, waits for what passes, and fails with what does not
+        return
+    if checkpoint is not None:
+        require_same_input(step, checkpoint.position, choices, finished=checkpoint.finished)

@@ -18,7 +18,7 @@ from batchwright.abilities import Fingerprints, HasIdentity
 from batchwright.engine.recall_checkpoint import ask
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, StepKey
-from batchwright.model.errors import ACCEPT_INPUT, ADOPT, BEGIN_AGAIN, GroundChangedError
+from batchwright.model.errors import ACCEPT_INPUT, ADOPT, BEGIN_AGAIN, LEAVE_FINISHED, GroundChangedError
 from batchwright.model.execution import StepExecution
 from batchwright.model.failure import Failure
 from batchwright.ports import Ledger, Reader, Settles, Sink
@@ -50,8 +50,7 @@ def recall(
     if last is not None:
         require_same_addresses(bound, last, choices)
     checkpoint = ask(sink, bound.step.write_retry, pause)
-    if not choices.adopt:
-        _require_same_target(bound, last, checkpoint, sink, key)
+    require_same_target(bound, last, checkpoint, sink, key, choices)
     if checkpoint is not None:
         found = checkpoint.position
         position = on_same_input(bound, found, choices, finished=checkpoint.finished)
@@ -70,43 +69,52 @@ def failures_behind(key: StepKey, checkpoint: Checkpoint, sink: Sink[object], le
 
 def require_finished(
     bound: BoundStep,
-    key: StepKey,
     sink: Sink[object],
     pause: Callable[[float], None],
     choices: Choices = Choices(),
-) -> Checkpoint | None:
-    """The finished mark of a step that the ledger calls complete; None if its target lacks it and is to be adopted.
+) -> tuple[Checkpoint | None, str]:
+    """The finished mark of a step that the ledger calls complete, and how its input has changed since, if accepted.
 
-    Raises GroundChangedError if it is not to be adopted, and if the step's input has changed or grown since.
+    None if its target lacks the mark and is to be adopted. Raises GroundChangedError if it is not to be adopted, and if
+    the input has changed or grown since and that is not accepted.
     """
-    checkpoint = ask(sink, bound.step.write_retry, pause)
-    if checkpoint is None or not checkpoint.finished:
-        if choices.adopt:
-            return None
+    return finished_mark(bound, ask(sink, bound.step.write_retry, pause), choices)
+
+
+def finished_mark(bound: BoundStep, checkpoint: Checkpoint | None, choices: Choices) -> tuple[Checkpoint | None, str]:
+    """The same for a target that has been asked."""
+    if checkpoint is not None and checkpoint.finished:
+        return checkpoint, require_same_input(bound, checkpoint.position, choices, finished=True)
+    if not choices.adopt:
         raise GroundChangedError(
-            f"step '{key.step}' was completed, but its target does not show it",
+            f"step '{bound.step.name}' was completed, but its target does not show it",
             f"{bound.step.target_address} has no finished mark of it",
-            f"restore the target, go on with {ADOPT}, or {BEGIN_AGAIN}",
+            f"restore the target, {ADOPT}, or {BEGIN_AGAIN}",
         )
-    on_same_input(bound, checkpoint.position, choices, finished=True)
-    return checkpoint
+    return None, ""
 
 
 def on_same_input(bound: BoundStep, position: Position, choices: Choices, *, finished: bool) -> Position:
     """The position to read on from. Raises GroundChangedError for an input that is not what it was there."""
-    found = changes(bound.reader, position, finished=finished)
-    if found and not choices.accept_input:
-        raise GroundChangedError(
-            f"the input of step '{bound.step.name}' has changed since it was {'completed' if finished else 'begun'}",
-            found,
-            f"put it back as it was, {ACCEPT_INPUT}, or {BEGIN_AGAIN}",
-        )
+    found = require_same_input(bound, position, choices, finished=finished)
     if choices.accept_input:
         position = replace(position, witness=None)
     if isinstance(bound.reader, Fingerprints) and not finished and (found or position.fingerprint is None):
         # Accepted, or of a version that kept none: from here on it is compared with what is there now.
         position = replace(position, fingerprint=bound.reader.fingerprint(position))
     return position
+
+
+def require_same_input(bound: BoundStep, position: Position, choices: Choices, *, finished: bool) -> str:
+    """How the input differs from what it was at this position. Raises GroundChangedError unless that is accepted."""
+    found = changes(bound.reader, position, finished=finished)
+    if found and not choices.accept_input:
+        raise GroundChangedError(
+            f"the input of step '{bound.step.name}' has changed since it was {'completed' if finished else 'begun'}",
+            found,
+            f"put it back as it was, {LEAVE_FINISHED if finished else ACCEPT_INPUT}, or {BEGIN_AGAIN}",
+        )
+    return found
 
 
 def changes(reader: Reader[object], position: Position, *, finished: bool) -> str:
@@ -137,10 +145,16 @@ def identity_of(sink: Sink[object]) -> str:
     return sink.identity() if isinstance(sink, HasIdentity) else ""
 
 
-def _require_same_target(
-    bound: BoundStep, last: StepExecution | None, checkpoint: Checkpoint | None, sink: Sink[object], key: StepKey
+def require_same_target(
+    bound: BoundStep,
+    last: StepExecution | None,
+    checkpoint: Checkpoint | None,
+    sink: Sink[object],
+    key: StepKey,
+    choices: Choices,
 ) -> None:
-    if not isinstance(sink, Settles):
+    """Raise GroundChangedError for a target that is another one, or knows less than was committed to it."""
+    if choices.adopt or not isinstance(sink, Settles):
         return
     _require_identity(bound, last, sink)
     # A transactional target is never behind the ledger, whose copy follows it.

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from batchwright.engine.announce import Announcer
-from batchwright.engine.check_start import check_first_steps, require_confirmation
+from batchwright.engine.check_start import check_first_steps, check_ground, choices_for, require_confirmation
 from batchwright.engine.choose_lap import Surveyed, choose_lap
 from batchwright.engine.compensate_lap import compensated
 from batchwright.engine.describe_job import describe_job, differences
@@ -131,6 +131,8 @@ def _run_owned(job: Job, bound: Mapping[str, BoundStep], options: RunOptions, ar
         rerun = {name: step for name, step in bound.items() if name not in kept}
         if context is not None and options.again and not options.confirmed:
             require_confirmation(rerun, context)
+        if context is not None and not lap.begins:
+            check_ground(rerun, context)
         if not lap.unknown:
             check_first_steps(job, rerun, None if lap.begins else context)
         if last is not None and not lap.begins:
@@ -315,15 +317,13 @@ def _require_ownership(context: RunContext, first: BaseException | None) -> None
 
 def _completed(bound: BoundStep, context: RunContext) -> StepResult | None:
     """The result of a step that is complete already, by its target's word; None if it is not, and to be adopted."""
-    name, key, choices = bound.step.name, context.step_key(bound.step.name), context.choices
-    if name in context.kept:
-        # It was left as it is when the lap was begun: what has become of its input does not matter.
-        choices = replace(choices, accept_input=True)
+    name, key = bound.step.name, context.step_key(bound.step.name)
+    choices = choices_for(name, context)
     last = context.ledger.last_step(key)
     if last is not None:
         require_same_addresses(bound, last, choices)
     with closing(bound.writer.open(Scope(key, context.ledger, context.clock, adopt=choices.adopt))) as sink:
-        checkpoint = require_finished(bound, key, sink, partial(pause, context.clock, context.stop), choices)
+        checkpoint, changed = require_finished(bound, sink, partial(pause, context.clock, context.stop), choices)
         # A step that has set items aside is complete without failures once each is replayed or ignored.
         some = checkpoint is not None and checkpoint.counts.failed
         still_open = some and any(failure.state is FailureState.OPEN for failure in sink.failures())
@@ -331,8 +331,15 @@ def _completed(bound: BoundStep, context: RunContext) -> StepResult | None:
         return None
     counts = checkpoint.counts
     status = Status.COMPLETED_WITH_FAILURES if still_open else Status.COMPLETED
+    left = f"step '{name}' is left finished as it is, though {changed}" if changed and name not in context.kept else ""
     return StepResult(
-        name, status, counts, guarantee=bound.writer.guarantee, already_complete=True, read_before=counts.read
+        name,
+        status,
+        counts,
+        guarantee=bound.writer.guarantee,
+        already_complete=True,
+        read_before=counts.read,
+        warning=left,
     )
 
 
@@ -370,7 +377,7 @@ def _result(
         steps=tuple(results.values()),
         failures=Failures(lambda: around.failures(context.run), failed),
         ledger=context.ledger.address,
-        warnings=_warnings(job, context),
+        warnings=(*_warnings(job, context), *(step.warning for step in results.values() if step.warning)),
     )
 
 

@@ -92,7 +92,7 @@ def _read_mark(bound: BoundStep, context: RunContext, lap: int) -> _Mark:
     if found is not None:
         require_same_addresses(bound, found, choices)
     with closing(bound.writer.open(Scope(key, ledger, context.clock))) as sink:
-        checkpoint = require_finished(bound, key, sink, wait, choices)
+        checkpoint, _ = require_finished(bound, sink, wait, choices)
         assert checkpoint is not None  # noqa: S101 - for the type checker: nothing is adopted
         return _Mark(checkpoint, list(sink.failures()), identity_of(sink), isinstance(sink, Settles))
 

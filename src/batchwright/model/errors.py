@@ -89,6 +89,7 @@ class LedgerError(ConfigurationError):
 
 BEGIN_AGAIN = "begin again with --again (run(…, again=True) in Python)"
 ACCEPT_INPUT = "go on all the same with --accept-input (accept_input=True)"
+LEAVE_FINISHED = "leave it finished as it is with --accept-input (accept_input=True)"
 ADOPT = "take what is there with --adopt (adopt=True)"
 
 

@@ -28,7 +28,8 @@ class Failures:
 class StepResult:
     """How one step ended. Counts are those of the lap: all attempts since its start.
 
-    `read_before` is how many of the items earlier runs of the lap have read.
+    `read_before` is how many of the items earlier runs of the lap have read. `warning` is what a person should know of
+    a step that was left as it is.
     """
 
     name: str
@@ -40,6 +41,7 @@ class StepResult:
     guarantee: str = ""
     already_complete: bool = False
     read_before: int = 0
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,9 @@ def test_a_changed_input_is_exit_code_2_in_one_line_and_accepted_by_its_flag(bil
     (line,) = [line for line in refused.err.splitlines() if line.startswith("error")]
     for words in ("'load'", "was changed", "--accept-input", "--again"):
         assert words in line
+    assert "next: " not in refused.err, "the same command would be refused again"
+    assert [run["run"] for run in bills.call("status", "--json").document["runs"]] == [1]
+    assert bills.call(*BILL, "--json").document["run"] is None
     assert bills.call(*BILL, "--accept-input", "--json").document["steps"][0]["counts"]["written"] == 3
 
 
@@ -55,7 +58,11 @@ def test_complete_work_with_a_longer_input_is_exit_code_2(bills):
     refused = bills.call(*BILL)
     assert refused.code == 2
     assert "has grown" in refused.err
-    assert bills.call(*BILL, "--accept-input").code == 0
+    assert "leave it finished as it is with --accept-input" in refused.err
+    accepted = bills.call(*BILL, "--accept-input")
+    assert accepted.code == 0
+    assert "warning: step 'load' is left finished as it is, though " in accepted.err
+    assert bills.call(*BILL).code == 2
 
 
 def test_another_declaration_is_exit_code_2(bills):

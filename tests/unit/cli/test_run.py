@@ -63,10 +63,26 @@ def test_failures_can_be_tolerated(shop):
 
 
 def test_a_finished_job_is_not_run_again_and_that_is_no_error(shop):
-    shop.call(*SALES)
-    ended = shop.call(*SALES)
+    shop.call("run", "jobs.py:priced", "--rate", "1", "--key", "6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+    shop.mend()
+    shop.call("replay", "1")
+    ended = shop.call("run", "jobs.py:priced", "--rate", "1", "--key", "6ba7b810-9dad-11d1-80b4-00c04fd430c8")
     assert ended.code == 0
+    assert ended.err.splitlines()[-1] == "priced: already complete (run 1), nothing to do"
+
+
+def test_finished_work_with_open_failures_says_so_each_time_until_they_are_closed(shop):
+    assert shop.call(*SALES).code == 3
+    ended = shop.call(*SALES)
+    assert (ended.code, ended.err.splitlines()[-2:]) == (
+        3,
+        ["next: batchwright failures 1", "next: batchwright replay 1"],
+    )
     assert "sales: already complete (run 1), nothing to do" in ended.err
+    assert shop.call(*SALES, "--tolerate-failures").code == 0
+    shop.call("replay", "1", "--ignore", "test data")
+    ended = shop.call(*SALES)
+    assert (ended.code, "next: " in ended.err) == (0, False)
 
 
 def test_quiet_says_nothing_when_all_is_well(shop):

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from batchwright.engine.announce import Announcer
 from batchwright.engine.run_job import RunOptions, Surroundings, run_job
 from batchwright.engine.stop import Stop
@@ -17,7 +19,7 @@ from batchwright.job import Job, one_step_job
 from batchwright.launch import bind
 from batchwright.ledgers.memory import MemoryLedger
 from batchwright.model.block import BadRecord, Block, Place, Position
-from batchwright.model.errors import MalformedRecordError
+from batchwright.model.errors import GroundChangedError, MalformedRecordError
 from batchwright.model.failure import Failure
 from batchwright.model.result import JobResult
 from batchwright.ports import Observer, Scope, Sink, Writer
@@ -65,6 +67,16 @@ def run_here(
     assert all(step.counts.balanced for step in result.steps), result.steps
     assert len(list(result.failures)) == result.failed
     return Ran(result, error, clock, kept)
+
+
+def refused_here(work: Job | Step[Any, Any], *, ledger: MemoryLedger, **options: Any) -> str:
+    """Why a run is refused for its ground. The ledger must not know of it: nothing was done."""
+    before = ledger.runs()
+    with pytest.raises(GroundChangedError) as caught:
+        run_here(work, ledger=ledger, **options)
+    assert caught.value.exit_code == 2
+    assert ledger.runs() == before
+    return str(caught.value)
 
 
 @dataclass(frozen=True)

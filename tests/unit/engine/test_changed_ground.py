@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.engine.runs import as_text, copying, database, rows, run_here, url
+from tests.unit.engine.runs import as_text, copying, database, refused_here, rows, run_here, url
 
 from batchwright import Job, Status, Step
 from batchwright.engine.describe_job import batchwright_version
@@ -115,9 +115,9 @@ def test_another_database_at_the_same_address_is_told_by_its_identity(tmp_path):
     for path in tmp_path.glob("t.db-*"):
         path.unlink()
     shutil.copy(other, target)
-    again = run_here(copying(range(10), tmp_path), ledger=ran.ledger)
-    assert "was begun in another database" in again.result.error
-    assert "batchwright_identity" in again.result.error
+    why = refused_here(copying(range(10), tmp_path), ledger=ran.ledger)
+    assert "was begun in another database" in why
+    assert "batchwright_identity" in why
     assert len(rows(target)) == 6
     adopted = run_here(copying(range(10), tmp_path), ledger=ran.ledger, adopt=True)
     assert adopted.result.read == 10
@@ -143,9 +143,9 @@ def test_a_target_that_lacks_work_is_refused_or_adopted(how, tmp_path):
     target.unlink()
     if how == "restored":
         shutil.copy(backup, target)
-    refused = run_here(copying(range(10), tmp_path), ledger=ran.ledger)
-    assert "its target lacks work that was committed to it" in refused.result.error
-    assert "--adopt" in refused.result.error
+    why = refused_here(copying(range(10), tmp_path), ledger=ran.ledger)
+    assert "its target lacks work that was committed to it" in why
+    assert "--adopt" in why
     assert run_here(copying(range(10), tmp_path), ledger=ran.ledger, adopt=True).result.read == 10
     assert rows(target) == [str(n) for n in range(10)]
 
