@@ -37,6 +37,7 @@ from tests.crash.outcome import (
 )
 from tests.crash.planted import BUGS
 
+from batchwright.databases import sqlite_keys
 from batchwright.engine import run_step
 from batchwright.model.fault_points import FAULT_POINTS
 from batchwright.readers import line_files
@@ -235,6 +236,7 @@ def main(root: Path) -> None:
     """Answer requests until there are no more."""
     # A chunk is few rows and a block is few chunks, so that there are many places to die in.
     sql.ROWS_A_STATEMENT = 2
+    sqlite_keys.MOST_NEW_KEYS = 6
     line_files.LineFile.__init__.__defaults__ = ("utf-8", 150, line_files.MAX_LINE_BYTES)
     run_by_it()
     server = Server(root)

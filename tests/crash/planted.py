@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from batchwright.databases import sqlite, sqlite_keys, sqlite_records
-from batchwright.engine import commit_chunk, read_chunks, run_step
+from batchwright.engine import commit_chunk, read_chunks, read_on
 from batchwright.ledgers.sqlite import SqliteLedger
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, StepKey
@@ -92,7 +92,7 @@ def position_asked_at_commit_time(patch: Patch) -> None:
     chunks, checkpoint_after = read_chunks.read_chunks, commit_chunk._checkpoint_after
     stands: list[Position] = []
 
-    def noting(reader: Any, after: Position | None, chunk_size: int) -> Iterator[Any]:
+    def noting(reader: Any, after: Position | None, *rest: Any) -> Iterator[Any]:
         class Noting:
             address = reader.address
 
@@ -105,13 +105,13 @@ def position_asked_at_commit_time(patch: Patch) -> None:
                     stands[:] = [Position(ordinal, block.next_anchor)]
                     yield block
 
-        return chunks(Noting, after, chunk_size)
+        return chunks(Noting, after, *rest)
 
     def asking(*arguments: Any) -> Checkpoint:
         checkpoint = checkpoint_after(*arguments)
         return replace(checkpoint, position=stands[0]) if stands else checkpoint
 
-    patch(run_step, "read_chunks", noting)
+    patch(read_on, "read_chunks", noting)
     patch(commit_chunk, "_checkpoint_after", asking)
 
 

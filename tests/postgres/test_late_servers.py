@@ -1,4 +1,4 @@
-"""Runs that start while the server of their target or ledger is away: they wait for it, not for ever."""
+"""Runs that start while the server of their source, target or ledger is away: they wait for it, not for ever."""
 
 import signal
 import threading
@@ -13,8 +13,9 @@ from tests.postgres.server import Server, running_server
 
 from batchwright import Job, JobFailedError, Retry, Status, Step, run
 from batchwright.engine.stop import Stop
-from batchwright.model.errors import LedgerError
-from batchwright.writers import insert
+from batchwright.model.errors import LedgerError, ReadError, SourceError
+from batchwright.readers import query
+from batchwright.writers import insert, text_file
 
 PATIENT = Retry(attempts=300, delay_seconds=0.1, max_delay_seconds=0.2)
 
@@ -91,6 +92,67 @@ def test_a_ledger_that_comes_late_is_waited_for(own_server, tmp_path, caplog):
         result = run(Job("ledger", step, parameters={"day": 1}), ledger=own_server.url)
     assert result.status is Status.COMPLETED
     assert "cannot be reached; waiting for it" in caplog.text
+
+
+def reading_job(server: Server, tmp_path: Path, process=lambda row: str(row["n"]), **options) -> Job:
+    """A job that reads twenty numbers from the server into a file."""
+    source = query(server.url, "SELECT n FROM generate_series(0, 19) AS n", key="n", page_rows=4)
+    step = Step("s", read=source, process=process, write=text_file(tmp_path / "t.txt"), chunk_size=3, **options)
+    return Job("reading", step, parameters={"day": 1})
+
+
+def lines(tmp_path: Path) -> list[str]:
+    return (tmp_path / "t.txt").read_text().split()
+
+
+def test_a_source_that_comes_late_is_waited_for(own_server, tmp_path, caplog):
+    with away(own_server) as comes_back:
+        comes_back()
+        result = run(reading_job(own_server, tmp_path), ledger=tmp_path / "ledger.db")
+    assert result.status is Status.COMPLETED
+    assert lines(tmp_path) == [str(number) for number in range(20)]
+    assert "cannot be reached" in caplog.text
+    assert "waiting for it" in caplog.text
+
+
+def test_a_source_that_is_lost_between_two_pages_is_waited_for_and_read_on(own_server, tmp_path):
+    losses = [9]
+
+    def losing(row: dict[str, int]) -> str:
+        if row["n"] in losses:
+            losses.remove(row["n"])
+            own_server.kill_and_start()
+        return str(row["n"])
+
+    result = run(reading_job(own_server, tmp_path, losing), ledger=tmp_path / "ledger.db")
+    assert (result.status, losses) == (Status.COMPLETED, [])
+    assert lines(tmp_path) == [str(number) for number in range(20)]
+
+
+def test_a_source_that_stays_away_fails_as_often_as_retry_says(own_server, tmp_path):
+    few = Retry(on=ReadError, attempts=2, delay_seconds=0.01)
+    with away(own_server), pytest.raises(JobFailedError, match="cannot be reached") as failed:
+        run(reading_job(own_server, tmp_path, retry=few), ledger=tmp_path / "ledger.db")
+    assert "\n" not in str(failed.value)
+
+
+def test_a_source_that_turns_us_away_is_not_waited_for(own_server, tmp_path, caplog):
+    source = query(own_server.url_of("postgres", "nowhere"), "SELECT 1 AS n", key="n")
+    with pytest.raises(SourceError, match="there is no database"):
+        run(Step("s", read=source, write=len), ledger=tmp_path / "ledger.db")
+    assert "waiting" not in caplog.text
+
+
+def test_a_stop_ends_the_wait_for_a_source(own_server, tmp_path):
+    stop = Stop()
+    timer = threading.Timer(0.3, stop.request, ["enough"])
+    with away(own_server):
+        timer.start()
+        patient = reading_job(own_server, tmp_path, retry=PATIENT)
+        result = run(patient, ledger=tmp_path / "ledger.db", stop=stop)
+        timer.join()
+    assert (result.status, result.error, result.read) == (Status.STOPPED, "enough", 0)
+    assert run(reading_job(own_server, tmp_path), ledger=tmp_path / "ledger.db").read == 20
 
 
 def test_a_target_that_stays_away_fails_in_one_line(own_server, tmp_path):

@@ -103,9 +103,17 @@ class Deduplicating:
 
     def run(self, results: list[Any], items: Iterator[Any]) -> None:
         """See `Processor`."""
-        one = self.one
+        keys, append, one = self._keys, results.append, self.one
+        owners, seen, pass_on = keys.owners, keys.seen, keys.pass_on
         for keyed in items:
-            results.append(one(keyed))  # noqa: PERF401 - what came before an error has to be kept
+            ordinal, digest, given = keyed
+            if digest in owners or digest in seen or type(digest) is not bytes:
+                append(one(keyed))
+                continue
+            # Most items are new: for them what `one` does stands here, without a call.
+            result = pass_on(given)
+            owners[digest] = ordinal
+            append(result)
 
     def one(self, item: Any) -> Any:
         """See `Processor`."""

@@ -22,7 +22,8 @@ from batchwright.engine.drive import drive
 from batchwright.engine.measure_memory import peak_memory_bytes
 from batchwright.engine.process_chunk import Processed
 from batchwright.engine.process_chunks import process_chunks
-from batchwright.engine.read_chunks import Chunk, Limited, read_chunks
+from batchwright.engine.read_chunks import Chunk, Limited
+from batchwright.engine.read_on import read_on
 from batchwright.engine.record_failure import FailureRecorder, describe_error, note_place
 from batchwright.engine.restart import Choices, failures_behind, identity_of, recall
 from batchwright.engine.stop import Stop, pause
@@ -253,10 +254,10 @@ def _failed(running: _Running, error: BaseException) -> StepResult:
 
 
 def _in_work(running: _Running, target: OpenTarget, *, resumed: bool) -> StepInWork:
-    after = running.checkpoint.position if resumed else None
+    context, after = running.context, running.checkpoint.position if resumed else None
     return StepInWork(
         target,
-        partial(_chunks, running, target, after),
+        partial(read_on, running.bound, context, target, after),
         partial(_note_and_commit, running, target),
         partial(_finish, running, target),
         partial(_note, running),
@@ -269,7 +270,7 @@ def _run_chunks(running: _Running, target: OpenTarget, *, resumed: bool) -> Base
     context, after = running.context, running.checkpoint.position if resumed else None
     limited = Limited(context.limit, running.bound.reader)
     with (
-        closing(_chunks(running, target, after)) as chunks,
+        closing(read_on(running.bound, context, target, after)) as chunks,
         closing(process_chunks(running.bound, context, target, limited.cut(chunks))) as processed,
     ):
         for part in processed:
@@ -311,33 +312,6 @@ def _commit_in_time(running: _Running, target: OpenTarget, processed: Processed)
             if stop.now:
                 raise StopRequestedError from error
             raise
-
-
-def _chunks(running: _Running, target: OpenTarget, after: Position | None) -> Generator[Chunk, None, None]:
-    """The chunks of the input; a reader that raises is opened again at the last position, as `retry` allows."""
-    step, stop, tries = running.bound.step, running.context.stop, 0
-    reach("K3")
-    while True:
-        try:
-            for chunk in read_chunks(running.bound.reader, after, step.chunk_size, running.context.clock, stop):
-                after, tries = chunk.end, 0
-                yield chunk
-            return
-        except Exception as error:
-            if after == running.checkpoint.position:
-                # The same place, with what stood before it: the reader that is opened again compares it.
-                after = running.checkpoint.position
-            if stop.requested is not None:
-                # What was read before is committed; the next run reads on there, and meets this error if it is one.
-                raise StopRequestedError from error
-            if isinstance(error, BatchwrightError) and not isinstance(error, ReadError):
-                raise
-            tries += 1
-            if step.retry is None or not step.retry.allows(error, tries):
-                error.add_note(f"while reading on after item {after.ordinal if after else 0} of step '{step.name}'")
-                raise
-            target.attempts.pause(step.retry.wait_seconds(tries))
-            target.retried += 1
 
 
 def _finish(running: _Running, target: OpenTarget) -> None:

@@ -60,6 +60,7 @@ class SqliteLedger:
         self._path = Path(path).resolve()
         self._lock_wait_seconds = lock_wait_seconds
         self._owned: set[InstanceKey] = set()
+        self._new_keys = keys.NewKeys()
         self._pid = os.getpid()
         self._patience = Patience(BUSY_SECONDS)
         with rows.opening(self._path):
@@ -187,7 +188,7 @@ class SqliteLedger:
     def known_keys(self, space: KeySpace, digests: Sequence[bytes]) -> set[bytes]:
         """Which of these keys are stored."""
         with self._reading() as connection:
-            return keys.known_keys(connection, space, digests)
+            return keys.known_keys(connection, space, digests, self._new_keys)
 
     def load_failures(self, key: StepKey) -> Iterator[Failure]:
         """Every failure stored under this key, by ordinal; read a page at a time."""

@@ -19,6 +19,7 @@
     ├── AlreadyRunningError             exit code 4: another process owns this instance
     ├── FailureLimitError               more items failed than the limit allows
     ├── ReadError                       a reader stopped with an error
+    │   └── SourceAwayError             a source cannot be read now, and may be later: it is waited for
     ├── MalformedRecordError            a record of an input could not be read
     ├── MissingKeyError                 an item lacks the key that distinct goes by
     ├── ItemChangedError                another item stands where one failed
@@ -170,6 +171,10 @@ class FailureLimitError(BatchwrightError):
 
 class ReadError(BatchwrightError):
     """A reader stopped with an error; everything it gave before is committed."""
+
+
+class SourceAwayError(ReadError):
+    """A source cannot be read now and may be later: a server that is away. The step waits for it as for a target."""
 
 
 class MalformedRecordError(BatchwrightError, ValueError):

@@ -15,7 +15,8 @@ from batchwright.databases import postgres, postgres_errors
 from batchwright.databases.postgres import Database, quoted
 from batchwright.model.block import Block, Place, Position
 from batchwright.model.digest import item_digest
-from batchwright.model.errors import ReadError, SourceError, TargetError, WriteError
+from batchwright.model.errors import ReadError, SourceAwayError, SourceError, TargetError, WriteError
+from batchwright.model.guarantee import Fault
 from batchwright.readers.interruptible_blocks import InterruptibleBlocks
 from batchwright.readers.keyset import key_of, pass_over, place_row, read_pages, require_key
 
@@ -58,10 +59,13 @@ class PostgresQuery:
     def check(self) -> None:
         """Raise SourceError for a database that turns us away, a statement that is no query, or an unknown key.
 
-        Raises ReadError for a server that cannot be reached now.
+        A server that cannot be reached now is no error yet: it is waited for when it is read.
         """
-        with self._connected() as connection:
-            columns = [name for name, _ in self._columns(connection)]
+        try:
+            with self._connected() as connection:
+                columns = [name for name, _ in self._columns(connection)]
+        except SourceAwayError:
+            return
         require_key(self.key, columns, self.database)
 
     def read(self, after: Position | None) -> InterruptibleBlocks[dict[str, Any], "Connection"]:
@@ -113,12 +117,13 @@ class PostgresQuery:
                 postgres.close(connection)
 
     def _explained(self, error: Exception) -> Exception:
+        away = postgres_errors.classify(error) is Fault.TRANSIENT
         if postgres_errors.is_driver_error(error):
             error = postgres_errors.explained(error, self.database.shown, self.database.secrets)
         if isinstance(error, TargetError):
             return SourceError(error.wrong, error.found, error.mend)
         if isinstance(error, WriteError):
-            return ReadError(error.wrong, error.found, error.mend)
+            return (SourceAwayError if away else ReadError)(error.wrong, error.found, error.mend)
         return error
 
     def _stream(self, connection: "Connection", after: Position | None) -> Iterator[Block[dict[str, Any]]]:

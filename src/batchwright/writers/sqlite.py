@@ -91,7 +91,7 @@ class SqlSink:
         self._writer = writer
         self._key = scope.key
         self._claims = scope.claims
-        self._keys = scope.keys
+        self._keys, self._new_keys = scope.keys, sqlite_keys.NewKeys()
         self._epoch: int | None = None
         self._broken: sqlite3.Error | None = None
         self._path = sqlite.database_path(writer.database)
@@ -180,7 +180,7 @@ class SqlSink:
         self._committing = False
         if self._keys is None or self._connection is None or not sqlite_records.prepared(self._connection):
             return set()
-        return sqlite_keys.known_keys(self._connection, self._keys, digests)
+        return sqlite_keys.known_keys(self._connection, self._keys, digests, self._new_keys)
 
     def remember(self, digests: Sequence[bytes]) -> None:
         """Write keys into the chunk's transaction."""
