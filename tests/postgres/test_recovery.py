@@ -111,13 +111,30 @@ def test_two_sinks_of_one_step_cannot_both_move_its_checkpoint(fresh):
     assert fresh.rows("SELECT count(*) FROM t") == [(1,)]
 
 
+def test_an_owner_whose_time_is_over_when_it_has_looked_at_the_fence_does_not_raise_it(fresh):
+    key, looked = StepKey("job", "hash", 1, "step"), []
+
+    def over():
+        looked.append(fresh.rows("SELECT 1"))
+        raise FencedError("its time is over")
+
+    with closing(postgres.connect(postgres.database_of(fresh.url))) as connection:
+        postgres_records.prepare(connection, fresh.records)
+        assert postgres_records.raise_fence(connection, fresh.records, key, list) == 1
+        scope = Scope(key, MemoryStore(), FakeClock(), claims=True, owned=over)
+        with closing(insert(fresh.url, "t").open(scope)) as sink, pytest.raises(FencedError, match="its time is over"):
+            sink.recall()
+        assert looked
+        postgres_records.check_fence(connection, fresh.records, key, 1)
+
+
 def test_a_request_for_the_fence_that_arrives_late_does_nothing(fresh):
     key = StepKey("job", "hash", 1, "step")
     values = (key.job, key.parameters_hash, key.lap, key.step, key.partition)
     with closing(postgres.connect(postgres.database_of(fresh.url))) as connection:
         postgres_records.prepare(connection, fresh.records)
         late = [(*values, seen) for seen in (0, 1)]
-        assert [postgres_records.raise_fence(connection, fresh.records, key) for _ in range(2)] == [1, 2]
+        assert [postgres_records.raise_fence(connection, fresh.records, key, list) for _ in range(2)] == [1, 2]
         for request in late:
             assert (
                 postgres_records._run(connection, postgres_records._RAISE_FENCE, fresh.records, request).fetchone()

@@ -4,7 +4,7 @@ The one rule: nothing here commits but `forget_older_laps`. The caller's transac
 together.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,15 +160,16 @@ def move_checkpoint(
     reach("K10")
 
 
-def raise_fence(connection: "Connection", schema: str, key: StepKey) -> int:
+def raise_fence(connection: "Connection", schema: str, key: StepKey, owned: Callable[[], object]) -> int:
     """Own this step in this target from now on: whoever did before commits nothing any more. The new epoch.
 
     Waits, as long as `lock_timeout` allows, for a transaction that has checked the fence and not ended yet. Raises
-    FencedError if somebody else raises it meanwhile.
+    FencedError if somebody else raises it meanwhile, and as `owned` does.
     """
-    # From where it was seen: a network that heals delivers statements minutes late, and one of an owner who has been
-    # replaced since must not fence off the successor.
+    # From where it was seen while it was surely ours: a network that heals delivers statements minutes late, and one of
+    # an owner who has been replaced since must not fence off the successor.
     seen = _run(connection, _SELECT_FENCE, schema, key_values(key)).fetchone()
+    owned()
     row = _run(connection, _RAISE_FENCE, schema, (*key_values(key), int(seen[0]) if seen else 0)).fetchone()
     if row is None:
         raise fenced(key)

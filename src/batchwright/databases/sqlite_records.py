@@ -5,7 +5,7 @@ together.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from batchwright.databases import sqlite, sqlite_keys
@@ -132,8 +132,12 @@ def move_checkpoint(connection: sqlite3.Connection, key: StepKey, before: Checkp
     reach("K10")
 
 
-def raise_fence(connection: sqlite3.Connection, key: StepKey) -> int:
-    """Own this step in this target from now on: whoever did before commits nothing any more. The new epoch."""
+def raise_fence(connection: sqlite3.Connection, key: StepKey, owned: Callable[[], object]) -> int:
+    """Own this step in this target from now on: whoever did before commits nothing any more. The new epoch.
+
+    In a transaction that holds the lock: what `owned` says then is true until it ends. Raises what that raises.
+    """
+    owned()
     (epoch,) = connection.execute(_RAISE_FENCE, key_values(key)).fetchone()
     return int(epoch)
 

@@ -132,7 +132,10 @@ def replay_warnings(bound: BoundStep) -> tuple[str, ...]:
 
 def _scope(bound: BoundStep, context: RunContext) -> Scope:
     step, key = bound.step, context.step_key(bound.step.name)
-    return keeping_keys(Scope(key, context.ledger, context.clock, step.checkpoint_seconds, claims=True), step)
+    scope = Scope(
+        key, context.ledger, context.clock, step.checkpoint_seconds, claims=True, owned=context.ownership.check
+    )
+    return keeping_keys(scope, step)
 
 
 def _require_replayable(bound: BoundStep, sink: Sink[Any]) -> None:

@@ -177,7 +177,10 @@ def step_in_work(
     step, stop = bound.step, context.stop
     check_adapters(bound)
     key, choices = context.step_key(step.name), context.choices
-    scope = Scope(key, context.ledger, context.clock, step.checkpoint_seconds, claims=True, adopt=choices.adopt)
+    scope = Scope(
+        key, context.ledger, context.clock, step.checkpoint_seconds, claims=True, adopt=choices.adopt,
+        owned=context.ownership.check,
+    )  # fmt: skip
     over = f"timeout_seconds={step.timeout_seconds} of step '{step.name}' are over"
     with ExitStack() as stack:
         stack.enter_context(running_step(key))

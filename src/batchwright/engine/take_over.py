@@ -101,7 +101,9 @@ def _write_mark(bound: BoundStep, context: RunContext, mark: _Mark) -> None:
     """In the target first: what is complete there is never run again, whatever the ledger knows."""
     step, ledger, key = bound.step, context.ledger, context.step_key(bound.step.name)
     if mark.transactional:
-        with closing(bound.writer.open(Scope(key, ledger, context.clock, claims=True))) as target:
+        with closing(
+            bound.writer.open(Scope(key, ledger, context.clock, claims=True, owned=context.ownership.check))
+        ) as target:
             _commit_mark(target, mark.checkpoint, mark.failures)
     else:
         ledger.save_checkpoint(key, mark.checkpoint, mark.failures)

@@ -115,6 +115,10 @@ class CheckpointStore(Protocol):
         """
 
 
+def _always() -> None:
+    """Nobody else can own it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What a sink is opened for: whose checkpoint it keeps, and where, if its target cannot keep it.
@@ -122,7 +126,8 @@ class Scope:
     With `claims`, `recall` makes this sink the only one that can commit: any other, of a run that lost its ownership
     and does not know yet, is fenced from then on. Without, a sink that only looks disturbs nobody. With `adopt`, a
     published file that was moved away or changed since counts as complete. `keys` says where those that the step has
-    seen are kept, if it asks for that; `secrets` are texts that nothing stored may hold.
+    seen are kept, if it asks for that; `secrets` are texts that nothing stored may hold. `owned` raises FencedError
+    once the work may be somebody else's: whoever asks between looking at a fence and raising it fences no successor.
     """
 
     key: StepKey
@@ -133,6 +138,7 @@ class Scope:
     adopt: bool = False
     secrets: Sequence[str] = ()
     keys: KeySpace | None = None
+    owned: Callable[[], object] = _always
 
     def save(self, checkpoint: Checkpoint, failures: Sequence[Failure], digests: Sequence[bytes] = ()) -> None:
         """Store all in the store, in one durable transaction."""

@@ -94,7 +94,7 @@ class PostgresSink:
         """Open nothing yet."""
         self._writer = writer
         self._key = scope.key
-        self._claims = scope.claims
+        self._claims, self._owned = scope.claims, scope.owned
         self._vouch = postgres.voucher_of(scope.store, writer.database, scope.key) if scope.claims else None
         self._keys = scope.keys
         self._epoch: int | None = None
@@ -341,7 +341,7 @@ class PostgresSink:
             records.prepare(connection, self._schema)
             self._prepared = True
         if self._epoch is None:
-            self._epoch = records.raise_fence(connection, self._schema, self._key)
+            self._epoch = records.raise_fence(connection, self._schema, self._key, self._owned)
         else:
             records.check_fence(connection, self._schema, self._key, self._epoch)
 

@@ -90,7 +90,7 @@ class SqlSink:
         """Open nothing yet."""
         self._writer = writer
         self._key = scope.key
-        self._claims = scope.claims
+        self._claims, self._owned = scope.claims, scope.owned
         self._keys, self._new_keys = scope.keys, sqlite_keys.NewKeys()
         self._epoch: int | None = None
         self._broken: sqlite3.Error | None = None
@@ -309,7 +309,7 @@ class SqlSink:
         sqlite_records.prepare(connection)
         if self._epoch is None:
             with sqlite.transaction(connection):
-                self._epoch = sqlite_records.raise_fence(connection, self._key)
+                self._epoch = sqlite_records.raise_fence(connection, self._key, self._owned)
         else:
             sqlite_records.check_fence(connection, self._key, self._epoch)
 

@@ -56,6 +56,22 @@ def test_who_is_fenced_stays_fenced_when_it_asks_again(tmp_path):
     assert rows(path) == [1, 2]
 
 
+def test_who_may_have_lost_the_step_when_it_holds_the_lock_does_not_fence_off_the_successor(tmp_path):
+    path = tmp_path / "t.db"
+
+    def over():
+        raise FencedError("its time is over")
+
+    scope = Scope(KEY, MemoryStore(), FakeClock(), claims=True, owned=over)
+    with opened(path) as successor, closing(insert(url(path), "t").open(scope)) as zombie:
+        successor.recall()
+        commit(successor, 1)
+        with pytest.raises(FencedError, match="its time is over"):
+            zombie.recall()
+        commit(successor, 2)
+    assert rows(path) == [1, 2]
+
+
 def test_who_only_looks_fences_nobody(tmp_path):
     path = tmp_path / "t.db"
     with opened(path) as owner:
