@@ -18,6 +18,7 @@ from tests.crash.jobs import CHUNK, ITEMS, JOBS
 from batchwright import Job, Status, run
 from batchwright.ledgers.locks import is_held
 from batchwright.ledgers.sqlite_history import SqliteHistory
+from batchwright.model.errors import GroundChangedError
 
 COUNTS = ("read", "written", "filtered", "failed_read", "failed_process", "failed_write", "outputs", "retried")
 
@@ -221,7 +222,11 @@ def _wrong_sequence(path: Path, expected: list[int], chunk_of: dict[int, int], k
 def run_job_in(name: str, folder: Path) -> tuple[int, bool]:
     """Run a job in a folder: its exit code, and whether there was nothing to do."""
     job = Job.of(JOBS[name], folder=folder)
-    result = run(job, ledger=ledger_of(folder), observers=[_hear], check=False)
+    try:
+        result = run(job, ledger=ledger_of(folder), observers=[_hear], check=False)
+    except GroundChangedError as refused:  # before anything was recorded
+        print(refused)  # noqa: T201 - into the log of the process that is killed
+        return 2, False
     code = {Status.COMPLETED: 0, Status.COMPLETED_WITH_FAILURES: 3}.get(result.status, 1)
     if code == 1:
         print(result)  # noqa: T201 - into the log of the process that is killed
