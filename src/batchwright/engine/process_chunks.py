@@ -29,12 +29,15 @@ def process_chunks(
         with step_processor(step, context.step_key(step.name), target) as processor:
             for read in chunks:
                 chunk: Chunk | None = read
+                # Nothing here holds on to a chunk while the next one is read: its memory serves that one.
+                del read
                 while chunk is not None:
                     context.ownership.check()
                     processed = process_chunk(chunk, processor, policy, pace, step.name)
                     done = len(processed.chunk)
-                    yield processed
                     chunk = chunk.part(done, len(chunk)) if done < len(chunk) else None
+                    yield processed
+                    del processed
         return
     assert step.process is not None  # noqa: S101 - a step without it has no runner
     task = PortionTask(

@@ -60,7 +60,8 @@ class Chunk:
         """The end, with what a restart needs to see whether the input before it is still the same."""
         behind = self.segments[-1] if self.segments else None
         found = behind.fingerprint(behind.reach(len(self))) if behind and behind.fingerprint else None
-        return replace(self.end, fingerprint=found, witness=self.witnesses[-1] if self.witnesses else before.witness)
+        end, witness = self.end, self.witnesses[-1] if self.witnesses else before.witness
+        return Position(end.ordinal, end.anchor, end.offset, found, witness)
 
     def good_indexes(self) -> Sequence[int]:
         """The index in the chunk of each item, in order."""
@@ -134,6 +135,7 @@ def read_chunks(
             if len(chunk) and clock.monotonic() - began >= CHUNK_SECONDS:
                 yield witnessed(chunk, identify)
                 chunk, began = Chunk(chunk.end.ordinal), clock.monotonic()
+            del block  # before the next one is read
     except Exception:
         if len(chunk):
             yield witnessed(chunk, identify)
@@ -192,6 +194,7 @@ class Limited:
                 # A chunk that was cut ends the step even short of the limit: nothing is read a second time.
                 self.over = chunk is not read or self.left <= 0
             yield chunk
+            del read, chunk
             if self.over:
                 return
 
@@ -201,6 +204,7 @@ def _read(reader: Reader[Any], after: Position | None, stop: Stop) -> Iterator[B
     with stop.interrupting(blocks):
         for block in blocks:
             yield block
+            del block
             if stop.requested is not None:
                 raise StopRequestedError
 

@@ -32,6 +32,7 @@ def read_on(
             for chunk in read_chunks(bound.reader, after, step.chunk_size, context.clock, stop):
                 after, tries = chunk.end, 0
                 yield chunk
+                del chunk
             return
         except Exception as error:
             committed = target.checkpoint.position

@@ -282,6 +282,7 @@ def _run_chunks(running: _Running, target: OpenTarget, *, resumed: bool) -> Base
                 return ended_by
             if context.stop.requested is not None:
                 return StopRequestedError()
+            del part  # before the next chunk is read
     if limited.over or context.stop.requested is not None:
         return StopRequestedError()
     _finish(running, target)

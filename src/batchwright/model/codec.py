@@ -23,6 +23,9 @@ from batchwright.model.errors import CodecError
 VERSION = 1
 MAX_DEPTH = 200
 
+_AS_THEY_ARE = frozenset({type(None), bool, int, str})
+"""Types that JSON knows and gives back as they were."""
+
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -54,7 +57,7 @@ def _pack(value: Any, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise CodecError(f"a value is nested deeper than {MAX_DEPTH} levels")
     kind = type(value)
-    if value is None or kind in (bool, int, str):
+    if kind in _AS_THEY_ARE or (kind is dict and _is_plain(value)):
         return value
     if kind is float:
         return _finite(value)
@@ -63,6 +66,13 @@ def _pack(value: Any, depth: int) -> Any:
     if isinstance(value, Mapping):
         return _pack_mapping(value, depth)
     return _pack_tagged(value, depth)
+
+
+def _is_plain(value: dict[Any, Any]) -> bool:
+    """Whether JSON takes it as it is: most of what is stored with every chunk."""
+    return _AS_THEY_ARE.issuperset(map(type, value.values())) and all(
+        type(key) is str and not key.startswith("$") for key in value
+    )
 
 
 def _pack_tagged(value: Any, depth: int) -> Any:

@@ -164,8 +164,11 @@ class IterableReader:
         while ended is None:
             items, size, ended = self._block(iterator, size)
             if items:
-                yield Block(items, start, start + len(items))
+                block = Block(items, start, start + len(items))
                 start += len(items)
+                del items  # the next block is not read into memory beside this one
+                yield block
+                del block
         if not isinstance(ended, StopIteration):
             raise ended
 
