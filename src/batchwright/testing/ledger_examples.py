@@ -60,6 +60,19 @@ class LedgerUnderTest:
         raise NotImplementedError
 
 
+def keys_that_differ() -> list[StepKey]:
+    """A key, and others that differ from it in one part each: all of them count."""
+    key = step_key()
+    return [
+        key,
+        replace(key, job="other"),
+        replace(key, parameters_hash="other"),
+        replace(key, lap=2),
+        replace(key, step="other"),
+        replace(key, partition=1),
+    ]
+
+
 def step_key(step: str = "load", lap: int = 1, key: InstanceKey = KEY, partition: int = 0) -> StepKey:
     """The key of a step of the suite's job."""
     return StepKey(key.job, key.parameters_hash, lap, step, partition)

@@ -10,7 +10,15 @@ from batchwright.model.effect import Effect, EffectCount, EffectState
 from batchwright.model.forgetting import Forgetting
 from batchwright.model.status import Status
 from batchwright.ports.pruning import ForgetfulLedger
-from batchwright.testing.ledger_examples import KEY, OTHER_KEY, LedgerUnderTest, run_to, start_run, step_key
+from batchwright.testing.ledger_examples import (
+    KEY,
+    OTHER_KEY,
+    LedgerUnderTest,
+    keys_that_differ,
+    run_to,
+    start_run,
+    step_key,
+)
 
 
 class LedgerEffectsSuite(LedgerUnderTest):
@@ -47,15 +55,8 @@ class LedgerEffectsSuite(LedgerUnderTest):
 
     def test_effects_of_other_keys_keep_apart(self) -> None:
         """Job, parameters, lap, step and partition all count."""
-        ledger, key = self.ledger(), step_key()
-        keys = [
-            key,
-            replace(key, job="other"),
-            replace(key, parameters_hash="other"),
-            replace(key, lap=2),
-            replace(key, step="other"),
-            replace(key, partition=1),
-        ]
+        ledger = self.ledger()
+        keys = keys_that_differ()
         for number, each in enumerate(keys):
             ledger.save_effects(each, [an_effect(0, key=f"key {number}")])
         for number, each in enumerate(keys):

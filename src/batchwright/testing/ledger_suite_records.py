@@ -3,8 +3,6 @@
 The one rule: what comes back is compared in type as well as in value.
 """
 
-from dataclasses import replace
-
 from batchwright.model.block import Place, Position
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import CodecError
@@ -17,6 +15,7 @@ from batchwright.testing.ledger_examples import (
     Raising,
     a_failure,
     assert_same,
+    keys_that_differ,
     last_run,
     ordinals,
     run_to,
@@ -52,15 +51,8 @@ class LedgerRecordsSuite(LedgerUnderTest):
 
     def test_keys_that_differ_in_one_part_keep_apart(self) -> None:
         """Job, parameters, lap, step and partition all count."""
-        ledger, key = self.ledger(), step_key()
-        keys = [
-            key,
-            replace(key, job="other"),
-            replace(key, parameters_hash="other"),
-            replace(key, lap=2),
-            replace(key, step="other"),
-            replace(key, partition=1),
-        ]
+        ledger = self.ledger()
+        keys = keys_that_differ()
         for ordinal, each in enumerate(keys):
             ledger.save_checkpoint(each, Checkpoint(Position(ordinal)), [a_failure(ordinal, step=each.step)])
         for ordinal, each in enumerate(keys):

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, Counts, StepKey
 from batchwright.ports import Scope, Sink, Writer
@@ -85,3 +87,14 @@ class ForgetfulDisk:
                 yield folder / name, self._contents[child]
             else:
                 yield from self._walk(folder / name, child)
+
+
+def forget_syncs(monkeypatch: pytest.MonkeyPatch, forgotten: str) -> None:
+    """Let the disk take no notice of syncs, of every "file" or of every "folder"."""
+
+    def forget(self: ForgetfulDisk, descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").is_dir() != (forgotten == "folder"):
+            honest(self, descriptor)
+
+    honest = ForgetfulDisk.fsync
+    monkeypatch.setattr(ForgetfulDisk, "fsync", forget)

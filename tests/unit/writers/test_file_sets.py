@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.unit.writers.staging import ForgetfulDisk, checkpoint, opened, publish, scope
+from tests.unit.writers.staging import ForgetfulDisk, checkpoint, forget_syncs, opened, publish, scope
 from tests.unit.writers.test_staged_files import failing, noting, three_bytes_at_a_time
 
 from batchwright import Job, JobFailedError, Skip, Step, abandon, run
@@ -112,12 +112,7 @@ def test_a_power_cut_around_any_save_loses_nothing_that_a_checkpoint_speaks_of(
 
 @pytest.mark.parametrize("forgotten", ["file", "folder"])
 def test_a_sync_that_is_forgotten_would_be_seen(tmp_path, monkeypatch, forgotten):
-    def forget(self, descriptor):
-        if Path(f"/proc/self/fd/{descriptor}").is_dir() != (forgotten == "folder"):
-            honest(self, descriptor)
-
-    honest = ForgetfulDisk.fsync
-    monkeypatch.setattr(ForgetfulDisk, "fsync", forget)
+    forget_syncs(monkeypatch, forgotten)
     with pytest.raises((DamagedOutputError, AssertionError)):
         test_a_power_cut_around_any_save_loses_nothing_that_a_checkpoint_speaks_of(tmp_path, monkeypatch, 0.0, False)
 

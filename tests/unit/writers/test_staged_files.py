@@ -6,7 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.unit.writers.staging import LINES, ForgetfulDisk, checkpoint, driver_in, opened, publish, scope, stage_in
+from tests.unit.writers.staging import (
+    LINES,
+    ForgetfulDisk,
+    checkpoint,
+    driver_in,
+    forget_syncs,
+    opened,
+    publish,
+    scope,
+    stage_in,
+)
 
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import (
@@ -55,12 +65,7 @@ def test_a_power_cut_around_any_save_loses_nothing_that_a_checkpoint_speaks_of(t
 
 @pytest.mark.parametrize("forgotten", ["file", "folder"])
 def test_a_sync_that_is_forgotten_would_be_seen(tmp_path, monkeypatch, forgotten):
-    def forget(self, descriptor):
-        if Path(f"/proc/self/fd/{descriptor}").is_dir() != (forgotten == "folder"):
-            honest(self, descriptor)
-
-    honest = ForgetfulDisk.fsync
-    monkeypatch.setattr(ForgetfulDisk, "fsync", forget)
+    forget_syncs(monkeypatch, forgotten)
     with pytest.raises((DamagedOutputError, AssertionError)):
         test_a_power_cut_around_any_save_loses_nothing_that_a_checkpoint_speaks_of(tmp_path, monkeypatch, 0.0)
 
