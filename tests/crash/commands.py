@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.crash.fork_client import ROOT
 from tests.crash.jobs import prepare
 from tests.crash.outcome import difference, ledger_of, outcome_of, wrong_rows
+from tests.crash.planted import SHOWS_IN
 
 JOBS_FILE = Path(__file__).with_name("jobs.py")
 
@@ -56,7 +57,8 @@ def new_folder(parent: Path, name: str) -> Path:
 def kill_and_compare(parent: Path, bug: str = "-", *, new_ledger: bool = False) -> list[str]:
     """What is wrong after kills of real processes, and of those that recover from them."""
     expected, wrong = {}, []
-    for number, (name, *kills) in enumerate(KILLS):
+    first = SHOWS_IN.get(bug, ())
+    for number, (name, *kills) in enumerate(sorted(KILLS, key=lambda kills: kills[0] not in first)):
         if name not in expected:
             undisturbed = new_folder(parent, name)
             assert start(name, undisturbed).returncode == 3

@@ -1,5 +1,6 @@
 """Calls to the outside, killed at every point and undone again: what the receivers saw against what is promised.
 
+With `EFFECTS_LEDGER`, the address of a PostgreSQL database, the ledger is in a schema there, of its own each time.
 The one rule: a receiver keeps its own books: every call in order, and what it looked like in the ledger when it came.
 `python -m tests.crash.effect_schedules FOLDER BUG SEED` prints what is wrong; a schedule is a text: `run K25:3`.
 """
@@ -9,6 +10,7 @@ import random
 import signal
 import sqlite3
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import count, groupby
@@ -72,12 +74,30 @@ def _outputs(number: int) -> Iterator[Any]:
 
 
 def _note(folder: Path, step: str, kind: str, key: str, output: int) -> None:
-    with closing(sqlite3.connect(f"file:{folder}/ledger.db?mode=ro", uri=True)) as ledger:
-        row = ledger.execute("SELECT state FROM batchwright_effects WHERE effect_key = ?", (key,)).fetchone()
+    seen = states_in(folder).get(key)
     with closing(sqlite3.connect(folder / "receiver.db", isolation_level=None)) as books:
-        books.execute("INSERT INTO calls VALUES (?, ?, ?, ?, ?)", (step, kind, key, output, row and row[0]))
+        books.execute("INSERT INTO calls VALUES (?, ?, ?, ?, ?)", (step, kind, key, output, seen))
         if kind == "call":
             books.execute("INSERT OR IGNORE INTO honoured VALUES (?, ?)", (key, output))
+
+
+def ledger_of(folder: Path) -> str | Path:
+    """Where the ledger of this schedule is."""
+    url = os.environ.get("EFFECTS_LEDGER")
+    return folder / "ledger.db" if url is None else f"{url}?records_schema={folder.parent.name}_{folder.name}"
+
+
+def states_in(folder: Path) -> dict[str, str]:
+    """The state of each effect that the ledger knows."""
+    place = ledger_of(folder)
+    if isinstance(place, Path):
+        with closing(sqlite3.connect(f"file:{place}?mode=ro", uri=True)) as ledger:
+            return dict(ledger.execute("SELECT effect_key, state FROM batchwright_effects").fetchall())
+    import psycopg
+
+    url, _, schema = place.partition("?records_schema=")
+    with psycopg.connect(url) as server:
+        return dict(server.execute(f'SELECT effect_key, state FROM "{schema}".batchwright_effects').fetchall())
 
 
 def schedules(seed: str) -> Iterator[str]:
@@ -110,7 +130,7 @@ def wrong_after(schedule: str, folder: Path, plant: Callable[[], None]) -> tuple
 
 
 def _go(what: str, folder: Path, kill: str = "") -> int:
-    job, ledger = billing(folder), folder / "ledger.db"
+    job, ledger = billing(folder), ledger_of(folder)
     if kill:
         kind, number = kill.split(":")
         crash_after(int(number)) if kind == "line" else crash_at(kind, int(number))
@@ -145,9 +165,8 @@ def _wrong_books(folder: Path, what: str, kills: int) -> str:
 
 
 def _wrong_log(folder: Path, state: str) -> str:
-    with closing(sqlite3.connect(folder / "ledger.db")) as ledger:
-        found = ledger.execute("SELECT state, count(*) FROM batchwright_effects GROUP BY state").fetchall()
-    return "" if found == [(state, len(STEPS) * len(EXPECTED))] else f"the log says {found}"
+    found = Counter(states_in(folder).values())
+    return "" if found == {state: len(STEPS) * len(EXPECTED)} else f"the log says {dict(found)}"
 
 
 def _child(work: Callable[[], int], plant: Callable[[], None]) -> int:
@@ -232,10 +251,10 @@ BUGS: dict[str, Callable[[], None]] = {
 }
 
 
-def main(parent: Path, bug: str, seed: str, *, first_only: bool) -> None:
-    """Print what is wrong, a line for each schedule, and how many there were."""
-    numbers, killed = count(), 0
-    for schedule in schedules(seed):
+def main(parent: Path, bug: str, seed: str, some: str = "", *, first_only: bool) -> None:
+    """Print what is wrong, a line for each schedule, and how many there were; `some`: so many of them, by chance."""
+    numbers, killed, chosen = count(), 0, list(schedules(seed))
+    for schedule in random.Random(seed).sample(chosen, int(some)) if some else chosen:
         folder = parent / str(next(numbers))
         folder.mkdir()
         wrong, died = wrong_after(schedule, folder, BUGS.get(bug, lambda: None))
@@ -248,4 +267,4 @@ def main(parent: Path, bug: str, seed: str, *, first_only: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], first_only=sys.argv[2] in BUGS)
+    main(Path(sys.argv[1]), *sys.argv[2:], first_only=sys.argv[2] in BUGS)

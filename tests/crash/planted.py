@@ -296,3 +296,16 @@ BUGS: dict[str, Callable[[Patch], None]] = {
         ledger_local_keys,
     )
 }
+
+SHOWS_IN: dict[str, tuple[str, ...]] = {
+    "keys_before_the_commit": ("firsts",),
+    "keys_in_memory_only": ("firsts",),
+    "published_without_its_mark": ("staged",),
+    "staging_dropped_apart": ("staged",),
+    "staged_rows_without_their_checkpoint": ("staged",),
+    "chunks_of_one_transaction_committed": ("once",),
+    "files_of_a_set_not_cut_back": ("sets",),
+    "set_published_file_by_file": ("sets",),
+    "each_table_committed_alone": ("routes",),
+}
+"""The jobs that a bug breaks, where that is not most of them: they are tried first, which saves minutes."""
