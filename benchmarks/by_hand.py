@@ -68,3 +68,25 @@ def _commit(connection: sqlite3.Connection, upsert: str, sales: list[Any], check
     connection.executemany(upsert, sales)
     connection.execute(CHECKPOINT, checkpoint)
     connection.execute("COMMIT")
+
+
+def loop_with_a_checkpoint(database: str, items: int, chunk_size: int) -> None:
+    """A loop that inserts row by row: a savepoint an item, and every so often a commit with the number that is done."""
+    connection = sqlite3.connect(database, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("CREATE TABLE numbers (n INTEGER)")
+    connection.execute("CREATE TABLE checkpoint (done INTEGER)")
+    connection.execute("INSERT INTO checkpoint VALUES (0)")
+    connection.execute("BEGIN IMMEDIATE")
+    for number in range(items):
+        connection.execute("SAVEPOINT item")
+        connection.execute("INSERT INTO numbers VALUES (?)", (number,))
+        connection.execute("RELEASE item")
+        if (number + 1) % chunk_size == 0:
+            connection.execute("UPDATE checkpoint SET done = ?", (number + 1,))
+            connection.execute("COMMIT")
+            connection.execute("BEGIN IMMEDIATE")
+    connection.execute("UPDATE checkpoint SET done = ?", (items,))
+    connection.execute("COMMIT")
+    connection.close()

@@ -1,4 +1,4 @@
-"""The six cases of `make bench`: what is measured, against what, and how far it may go.
+"""The seven cases of `make bench`: what is measured, against what, and how far it may go.
 
 The one rule: a figure is a ratio of two things measured in the same run, alternately, as the median of several.
 """
@@ -111,6 +111,19 @@ def engine_alone(scale: Scale) -> Iterator[Figure]:
     yield Figure("engine alone: CPU", median(ours) / median(bare), "", None, None, detail)
 
 
+def loop_of_ones_own(scale: Scale) -> Iterator[Figure]:
+    """Case 7: `resumable` around a loop that inserts row by row, against savepoints and a checkpoint by hand."""
+    items = max(scale.rows // 10, 1_000)
+    found: dict[str, list[float]] = {"hand_loop": [], "framework_loop": []}
+    for _ in range(scale.runs):
+        for name, seconds in found.items():
+            with _folder() as folder:
+                seconds.append(measure(name, database=f"{folder}/loop.db", items=items).answer["seconds"])
+    hand, ours = (median(seconds) for seconds in found.values())
+    detail = f"{ours / items * 1e6:.1f} µs an item, by hand {hand / items * 1e6:.1f}"
+    yield Figure("a loop of one's own, resumable: CPU", ours / hand, "", None, None, detail)
+
+
 CASES: tuple[Case, ...] = (
     load_in_chunks,
     peak_memory,
@@ -118,6 +131,7 @@ CASES: tuple[Case, ...] = (
     rows_that_are_refused,
     import_cost,
     engine_alone,
+    loop_of_ones_own,
 )
 
 

@@ -65,6 +65,29 @@ def framework_count(items: int) -> dict[str, Any]:
     return {"seconds": time.process_time() - begun}
 
 
+def hand_loop(database: str, items: int) -> dict[str, Any]:
+    """A loop of one's own that survives, by hand."""
+    from by_hand import loop_with_a_checkpoint
+
+    begun = time.process_time()
+    loop_with_a_checkpoint(database, items, 500)
+    return {"seconds": time.process_time() - begun}
+
+
+def framework_loop(database: str, items: int) -> dict[str, Any]:
+    """The same with `resumable`, whose chunks have 500 items."""
+    from batchwright import resumable
+
+    _make_table(database, "CREATE TABLE numbers (n INTEGER)")
+    begun = time.process_time()
+    ledger = Path(database).with_name("ledger.db")
+    with resumable("loop", range(items), database=f"sqlite:///{database}", ledger=ledger) as loop:
+        for number in loop:
+            with loop.item():
+                loop.connection.execute("INSERT INTO numbers VALUES (?)", (number,))
+    return {"seconds": time.process_time() - begun}
+
+
 def framework_stream(items: int, ledger: str) -> dict[str, Any]:
     """A long input in a cheap pipeline, with failures on the way and a ledger on disk: for peak memory."""
     from batchwright import Skip, Step, run
@@ -147,6 +170,8 @@ SUBJECTS: dict[str, Callable[..., dict[str, Any]]] = {
         framework_load,
         hand_count,
         framework_count,
+        hand_loop,
+        framework_loop,
         framework_stream,
         framework_restart,
         modules,

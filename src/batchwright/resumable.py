@@ -105,6 +105,7 @@ class Loop(Generic[In]):
         self._settings = settings
         self._opened = ExitStack()
         self._run: LoopRun | None = None
+        self._block: ItemBlock | None = None
         self._result: JobResult | None = None
         self._iterated = False
 
@@ -164,9 +165,12 @@ class Loop(Generic[In]):
 
         An error in it that `skip` covers is kept, and the loop goes on behind the block.
         """
+        if self._block is not None:
+            return self._block
         if self._run is None:
             raise DeclarationError("there is no item in hand for `with loop.item():`", "the loop has nothing to do")
-        return ItemBlock(self._run)
+        self._block = ItemBlock(self._run)
+        return self._block
 
     @property
     def connection(self) -> Any:

@@ -61,6 +61,8 @@ class LoopRun:
         self._part: Processed
         self._ending: BaseException | None = None
         self._good: Sequence[int] = ()
+        self._divisible = True
+        self._done = 0
         self._results: list[Any] = []
         self._aside: dict[int, SetAside] = {}
         self._began: float | None = None
@@ -127,6 +129,7 @@ class LoopRun:
                 return self._ends_with(verdict, error)
             assert error is not None  # noqa: S101 - for the type checker: only errors have verdicts
             self._aside[self._index] = SetAside(error, Phase.PROCESS)
+        self._done += 1
         self._commit_when_due()
         self._settled = True
         return error is not None
@@ -178,11 +181,13 @@ class LoopRun:
         if self._done == len(self._good):
             self._commit_whole()
             return END
-        chunk, index = self._part.chunk, self._index
-        if index and chunk.cut_at(index) == index and chunk.cut_at(min(index + 1, len(chunk))) <= index:
-            # Nothing can be committed inside of what comes next: what is done before it must not hang on it.
-            self._commit_part(index)
-            return END
+        chunk = self._part.chunk
+        if not self._divisible:
+            index = self._index
+            if index and chunk.cut_at(index) == index and chunk.cut_at(min(index + 1, len(chunk))) <= index:
+                # Nothing can be committed inside of what comes next: what is done before it must not hang on it.
+                self._commit_part(index)
+                return END
         return chunk.items[self._done]
 
     def _load(self, read: Chunk) -> None:
@@ -190,10 +195,7 @@ class LoopRun:
         self._read, self._began = read, None
         self._part, self._ending = split_unreadable(read, self._target.attempts, many=False)
         self._good, self._results, self._aside = self._part.chunk.good_indexes(), [], {}
-
-    @property
-    def _done(self) -> int:
-        return len(self._results) + len(self._aside)
+        self._divisible, self._done = all(segment.divisible for segment in self._part.chunk.segments), 0
 
     @property
     def _index(self) -> int:
@@ -224,7 +226,7 @@ class LoopRun:
         whole = Processed(self._part.chunk, self._results, failed=failed)
         self._commit(whole.before_unreadable(self._read, 0, self._ending))
         self._read, self._good = None, ()
-        self._results, self._aside, self._began = [], {}, None
+        self._results, self._aside, self._began, self._done = [], {}, None, 0
 
     def _commit_part(self, index: int) -> None:
         """Commit the records before this one, unless they are within what has no place for a checkpoint."""
