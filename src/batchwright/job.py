@@ -29,6 +29,7 @@ class Job:
     could say which work it is (`identifiable` is False) begins anew each time it is run after it was finished. A run
     that lasts longer than `timeout_seconds` is stopped, to be gone on with, at the end of the chunk in work. With
     `on_failure="compensate"` a run that fails is rolled back at once: `compensate=` of its steps undoes their effects.
+    `given` holds all parameters as they were given, secrets too: it is never shown or stored.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Job:
     identifiable: bool
     timeout_seconds: float | None
     on_failure: str | None
+    given: Mapping[str, Any]
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class Job:
         """Check and keep the declaration; nothing is opened."""
         given = dict(parameters or {})
         set_fields(self, name=name, steps=steps, parameters=given, identifying=given, origin=None, secrets=())
-        set_fields(self, identifiable=bool(given), timeout_seconds=timeout_seconds, on_failure=on_failure)
+        set_fields(self, identifiable=bool(given), timeout_seconds=timeout_seconds, on_failure=on_failure, given=given)
         _check_job(self)
 
     @classmethod
@@ -81,7 +83,7 @@ class Job:
         set_fields(
             made, name=job.name, steps=steps, identifiable=known.identifiable, timeout_seconds=job.timeout_seconds
         )
-        set_fields(made, on_failure=job.on_failure)
+        set_fields(made, on_failure=job.on_failure, given=dict(parameters))
         set_fields(made, parameters=known.kept, identifying=known.identifying, secrets=known.secrets)
         set_fields(made, origin=Origin(_source_path(function), function.__qualname__, made.definition_digest))
         return made

@@ -1,11 +1,9 @@
 """Run a job: the composition root, the only place that picks defaults and puts the parts together."""
 
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +13,7 @@ from batchwright.engine.replay_job import ReplayOptions, replay_job
 from batchwright.engine.reread_items import Items
 from batchwright.engine.run_job import RunOptions, Surroundings, never_begun, run_job
 from batchwright.engine.stop import Stop, pause, watched
+from batchwright.engine.tell_time import SystemClock
 from batchwright.job import Job, one_step_job
 from batchwright.model.errors import (
     DeclarationError,
@@ -37,28 +36,12 @@ from batchwright.opening import asking, open_history, open_ledger, open_patientl
 from batchwright.origins import load_function, rebuild
 from batchwright.places import ledger_path, ledger_place, report_failures, report_place, without_password
 from batchwright.ports import Ledger, Observer, Reader, Writer
-from batchwright.ports.runners import Runner
+from batchwright.ports.runners import Runner, is_apart
 from batchwright.readers.iterables import is_one_shot, iterable_reader
 from batchwright.step import BoundStep, Step, publishing_writer
 from batchwright.writers.functions import function_writer
 
 FROM_NEEDS_AGAIN = "say --from STEP --again (run(…, from_step=…, again=True) in Python)"
-
-
-class SystemClock:
-    """The machine's clocks."""
-
-    def now(self) -> datetime:
-        """The wall clock, in UTC."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Seconds on a clock that never goes back."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
 
 
 def run(  # noqa: PLR0913 - the public call: everything but the job is optional
@@ -90,10 +73,11 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
     Raises JobFailedError, with the result on it, when a step fails (`check=False` returns the result instead), and
     AlreadyRunningError or another ConfigurationError when nothing could be started.
     """
-    caller = sys._getframe(1).f_code.co_filename  # noqa: SLF001 - the ledger's place follows the caller's file
+    caller = sys._getframe(1)  # noqa: SLF001 - the ledger's place follows the caller's file
+    _require_parent(caller.f_globals.get("__name__"))
     job = one_step_job(work) if isinstance(work, Step) else work
     _check_call(job, limit, max_failures, None if again else from_step, timeout_seconds)
-    source = Path(job.origin.path if job.origin and job.origin.path else caller)
+    source = Path(job.origin.path if job.origin and job.origin.path else caller.f_code.co_filename)
     stop = stop or Stop()
     try:
         kept, close = open_patiently(ledger, source, partial(pause, SystemClock(), stop))
@@ -165,11 +149,29 @@ def replay(  # noqa: PLR0913 - the public call: everything but the run is option
 def bind(job: Job, *, durable: bool) -> dict[str, BoundStep]:
     """Each step with its source and target behind the ports, in listed order.
 
-    Raises SourceError for an iterator that can be read only once, under a ledger that is durable.
+    Raises SourceError for an iterator that can be read only once, under a ledger that is durable, and DeclarationError
+    for a function that its runner's processes cannot get at.
     """
-    return {
-        step.name: BoundStep(step, _reader(step, durable=durable), _writer(step), _runner(step)) for step in job.steps
-    }
+    return {step.name: _bound(job, step, durable=durable) for step in job.steps}
+
+
+def _bound(job: Job, step: Step[Any, Any], *, durable: bool) -> BoundStep:
+    runner = _runner(step)
+    recipe = None
+    if is_apart(runner):
+        from batchwright.recipes import recipe_for
+
+        recipe = recipe_for(job, step)
+    return BoundStep(step, _reader(step, durable=durable), _writer(step), runner, recipe)
+
+
+def _require_parent(caller: object) -> None:
+    if caller == "__mp_main__":
+        raise DeclarationError(
+            "run was called while a worker process loads the script",
+            "the call stands at the top of it",
+            'put it below if __name__ == "__main__":',
+        )
 
 
 def _check_call(

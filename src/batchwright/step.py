@@ -22,6 +22,9 @@ from batchwright.ports.runners import Runner
 In = TypeVar("In")
 Out = TypeVar("Out")
 
+Recipe = Callable[[], tuple[Callable[[Any], Any], Retry | None, Skip | None]]
+"""Makes a step's function and policies in another process."""
+
 DEFAULT_CHUNK_SIZE = 1_000
 MAX_NAME_CHARACTERS = 100
 
@@ -211,12 +214,16 @@ class Step(Generic[In, Out]):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class BoundStep:
-    """A step with its source and target behind the ports, as the engine runs it."""
+    """A step with its source and target behind the ports, as the engine runs it.
+
+    Where the runner is apart, `recipe` says how its processes get at the step's function.
+    """
 
     step: Step[Any, Any]
     reader: Reader[Any]
     writer: Writer[Any]
     runner: Runner | None = None
+    recipe: Recipe | None = None
 
 
 def set_fields(declared: object, **values: Any) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from batchwright.model.work import Outcome, Work
 from batchwright.ports.runners import Runner, Task, Workers
-from batchwright.runners import EventLoop, Threads
+from batchwright.runners import EventLoop, Processes, Threads
 from batchwright.testing.runner_suite import RunnerSuite
 
 
@@ -29,6 +29,11 @@ class TestEventLoop(RunnerSuite):
 class TestOneCoroutine(RunnerSuite):
     def runner(self) -> Runner:
         return EventLoop(1)
+
+
+class TestProcesses(RunnerSuite):
+    def runner(self) -> Runner:
+        return Processes(2)
 
 
 @dataclass

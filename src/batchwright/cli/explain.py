@@ -52,6 +52,7 @@ def _write_step(step: StepExplanation) -> None:
         ("guarantee", step.guarantee.value),
         ("may happen twice", step.may_happen_twice),
         ("chunk", f"{step.chunk_size:,} items"),
+        ("workers", step.workers),
     ]
     facts += [("published", step.published)] if step.published else []
     facts += [("retry", step.retry)] if step.retry else []

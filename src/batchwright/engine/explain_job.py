@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
+from batchwright.engine.process_chunks import items_in_flight
 from batchwright.job import Job, ordered_steps
 from batchwright.model.guarantee import Guarantee
 from batchwright.model.policy import parse_limit
+from batchwright.model.processor import ProcessorKind
 from batchwright.ports import Reader, Writer
 from batchwright.step import Step
 
@@ -34,6 +36,7 @@ class StepExplanation:
     retry: str
     skip: str
     published: str = ""
+    workers: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def explain(job: Job) -> Explanation:
 
 
 NOTES = (
-    "steps run one after the other and work on one item at a time: there is no parallelism to put a limit on",
+    "steps run one after the other; within one, only its workers work at the same time",
     "counts, rate, peak memory and failures of every run are kept: batchwright status, show and failures list them",
 )
 
@@ -86,6 +89,7 @@ def _explain_step(step: Step[Any, Any], after: tuple[str, ...]) -> StepExplanati
         retry=f"{step.retry.attempts} attempts on {_names(step.retry.on)}" if step.retry else "",
         skip=_describe_skip(step),
         published=_describe_publication(step),
+        workers=_describe_workers(step),
     )
 
 
@@ -111,6 +115,18 @@ def _may_happen_twice(step: Step[Any, Any]) -> str:
             return f"outputs may be sent again, with no further effect{calls}"
         case Guarantee.AT_LEAST_ONCE:
             return f"the outputs of {chunk} may be written again{calls and '; process is called again for them'}"
+
+
+def _describe_workers(step: Step[Any, Any]) -> str:
+    """Who processes, where, and what bounds it."""
+    count = step.workers if step.runner is None else step.runner.workers
+    if step.runner is None and count == 1:
+        return "none: one item after the other"
+    awaits = step.processor_kind in (ProcessorKind.ASYNC, ProcessorKind.ASYNC_GENERATOR)
+    chosen = ("EventLoop" if awaits else "Threads") if step.runner is None else type(step.runner).__name__
+    words = {"EventLoop": "items at once on an event loop", "Threads": "threads", "Processes": "processes"}
+    where = words.get(chosen, f"workers of {chosen}")
+    return f"{count:,} {where}; at most {items_in_flight(step, count):,} items read and not yet committed"
 
 
 def _describe_publication(step: Step[Any, Any]) -> str:

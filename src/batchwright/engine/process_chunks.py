@@ -5,7 +5,7 @@ The one rule: what comes out is in the order of the input, whoever has processed
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batchwright.engine.commit_chunk import OpenTarget
 from batchwright.engine.deduplicate import step_processor
@@ -13,7 +13,7 @@ from batchwright.engine.process_ahead import Ahead, process_ahead
 from batchwright.engine.process_chunk import Pace, Processed, process_chunk
 from batchwright.engine.process_portion import PortionTask
 from batchwright.engine.read_chunks import Chunk
-from batchwright.step import BoundStep
+from batchwright.step import BoundStep, Step
 
 if TYPE_CHECKING:
     from batchwright.engine.run_step import RunContext
@@ -41,10 +41,21 @@ def process_chunks(
         return
     assert step.process is not None  # noqa: S101 - a step without it has no runner
     task = PortionTask(
-        step.name, step.process, step.retry, step.skip, step.item_timeout_seconds, context.clock, context.stop
+        step.name,
+        step.process,
+        step.retry,
+        step.skip,
+        step.item_timeout_seconds,
+        context.clock,
+        context.stop,
+        bound.recipe,
     )
     workers = bound.runner.workers
-    most = step.max_in_flight or max(3 * step.chunk_size, 4 * workers)
-    ahead = Ahead(step.name, workers, bound.runner.together, most, task.many)
+    ahead = Ahead(step.name, workers, bound.runner.together, items_in_flight(step, workers), task.many)
     with closing(bound.runner.start(task)) as working:
         yield from process_ahead(chunks, working, ahead, policy, (context.clock, context.stop))
+
+
+def items_in_flight(step: Step[Any, Any], workers: int) -> int:
+    """How many items of a step with workers may be read and not committed yet."""
+    return step.max_in_flight or max(3 * step.chunk_size, 4 * workers)

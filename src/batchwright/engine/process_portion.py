@@ -13,18 +13,23 @@ from batchwright.engine.attempt import Attempts
 from batchwright.engine.call_processor import async_call, processor_for
 from batchwright.engine.process_chunk import Pace, process_items
 from batchwright.engine.stop import POLL_SECONDS, Stop, pause
+from batchwright.engine.tell_time import SystemClock
 from batchwright.model.errors import StopRequestedError
 from batchwright.model.policy import Retry, Skip
 from batchwright.model.processor import ProcessorKind, processor_kind
 from batchwright.model.work import Attempted, Outcome, Work
 from batchwright.ports import Clock
+from batchwright.step import Recipe
 
 FOR_EVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class PortionTask:
-    """See `Task`. A stop is obeyed between two items; nothing is committed here, so no other moment matters."""
+    """See `Task`. A stop is obeyed between two items; nothing is committed here, so no other moment matters.
+
+    In another process it has a clock and a stop of its own, and makes function and policies by its recipe.
+    """
 
     step: str
     function: Callable[[Any], Any]
@@ -33,6 +38,11 @@ class PortionTask:
     item_timeout_seconds: float | None
     clock: Clock
     stop: Stop = field(default_factory=Stop)
+    recipe: Recipe | None = None
+
+    def __reduce__(self) -> tuple[Callable[..., "PortionTask"], tuple[Any, ...]]:
+        """How it goes to another process."""
+        return _arrived, (self.step, self.recipe, self.item_timeout_seconds)
 
     def run(self, work: Work) -> Outcome:
         """See `Task`."""
@@ -70,6 +80,21 @@ class PortionTask:
         asks_to_stop = isinstance(error, StopRequestedError)
         return self.skip is not None and isinstance(error, self.skip.on) and not asks_to_stop
 
+    def wait_before(self, error: BaseException, attempts: int) -> float | None:
+        """See `Task`."""
+        if self.retry is None or not self.retry.allows(error, attempts):
+            return None
+        return self.retry.wait_seconds(attempts)
+
+    @property
+    def stopping(self) -> bool:
+        """See `Task`."""
+        return self.stop.requested is not None
+
+    def stop_soon(self) -> None:
+        """See `Task`."""
+        self.stop.request("by the run")
+
     @property
     def many(self) -> bool:
         """Whether a result is a list of outputs."""
@@ -81,3 +106,8 @@ class PortionTask:
         until = self.clock.monotonic() + seconds
         while (left := until - self.clock.monotonic()) > 0 and self.stop.requested is None:  # noqa: ASYNC110 - signals set no event
             await asyncio.sleep(min(left, POLL_SECONDS))
+
+
+def _arrived(step: str, recipe: Recipe, item_timeout_seconds: float | None) -> PortionTask:
+    function, retry, skip = recipe()
+    return PortionTask(step, function, retry, skip, item_timeout_seconds, SystemClock())

@@ -28,10 +28,13 @@
     ├── FencedError                     another process has moved this step's checkpoint
     ├── DamagedOutputError              an output is not as it was left
     ├── CodecError                      a value cannot be stored or a stored text cannot be read
+    ├── WorkerDiedError                 a worker process did not survive an item
+    ├── NotSendableError                an item or a result cannot go to another process
     ├── CompensationFailedError         a rollback ended before everything was undone; carries the result
     └── JobFailedError                  a job ended FAILED; carries the result
 
 `ItemsFailed` is no error of ours but a writer's answer: these outputs failed, the others are written.
+`InWorkerError` stands for an error that could not come out of a worker process as itself, and for where it was raised.
 `StopRequestedError` and `ChunkTimeoutError` end a wait inside the engine and never leave it.
 """
 
@@ -209,6 +212,37 @@ class CodecError(BatchwrightError):
     """A value cannot be stored, or a stored text cannot be read."""
 
 
+class WorkerDiedError(BatchwrightError):
+    """A worker process did not survive an item, or could not be started; `code` is its exit code, -9 for signal 9."""
+
+    def __init__(self, step: str, code: int, found: str, mend: str) -> None:
+        """Say how it ended in words."""
+        self.step: str = step
+        self.code: int = code
+        super().__init__(f"step '{step}': a worker process died", found, mend)
+
+    def __reduce__(self) -> tuple[type["WorkerDiedError"], tuple[str, int, str, str]]:
+        """Can be sent to another process."""
+        return WorkerDiedError, (self.step, self.code, self.found, self.mend)
+
+
+class NotSendableError(BatchwrightError, TypeError):
+    """An item or a result cannot go to another process; a TypeError too, so that `Skip(on=TypeError)` takes it."""
+
+    def __init__(self, what: str, kind: type, why: str) -> None:
+        """Name its type."""
+        self._given = (what, kind, why)
+        super().__init__(
+            f"{what} of type {kind.__qualname__} cannot go to another process",
+            why,
+            "let it be made of plain values, such as a dict, or work on threads",
+        )
+
+    def __reduce__(self) -> tuple[type["NotSendableError"], tuple[str, type, str]]:
+        """Can be sent to another process, if its type can."""
+        return NotSendableError, self._given
+
+
 class CompensationFailedError(BatchwrightError):
     """A rollback ended before everything was undone. `result` says what is left."""
 
@@ -257,6 +291,10 @@ class ItemsFailed(Exception):  # noqa: N818 - an answer, not an error: the name 
         }
         self.attempted = attempted
         super().__init__(f"{len(self.errors)} outputs failed")
+
+
+class InWorkerError(Exception):
+    """An error in a worker process that could not come here as itself: its class's name and text, or where it was."""
 
 
 class StopRequestedError(Exception):

@@ -44,9 +44,9 @@ def function_address(function: object) -> str:
 
 
 def _module_of(described: Any) -> str:
-    """A file has one name, whether it was started itself (`__main__`), loaded, or imported from its package."""
+    """A file has one name, whether it was started itself, by it or by its workers, or loaded, or imported."""
     module = str(getattr(described, "__module__", "?"))
-    started = getattr(sys.modules.get(module), "__file__", None) if module == "__main__" else None
+    started = getattr(sys.modules.get(module), "__file__", None) if module in ("__main__", "__mp_main__") else None
     return PurePath(started).stem if started else module.rpartition(".")[2]
 
 

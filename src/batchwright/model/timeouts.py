@@ -28,7 +28,7 @@ def check_timeouts(step: Any) -> None:
     """Raise DeclarationError for a step's time-outs that are none, or that nothing can end in time."""
     for name in ("timeout_seconds", "chunk_timeout_seconds", "item_timeout_seconds"):
         check_seconds(f"step '{step.name}': {name}", getattr(step, name))
-    if step.item_timeout_seconds is not None:
+    if step.item_timeout_seconds is not None and not getattr(step.runner, "apart", False):
         _require_async(step.name, step.processor_kind)
     if step.chunk_timeout_seconds is not None:
         calls = getattr(step.write, "logs_effects", False)
@@ -42,7 +42,7 @@ def _require_async(step: str, kind: ProcessorKind) -> None:
             "there is no process=" if kind is ProcessorKind.NONE else f"process is a {kind}: nothing can end its call"
         )
         raise DeclarationError(
-            f"step '{step}': item_timeout_seconds needs an async function",
+            f"step '{step}': item_timeout_seconds needs an async function, or runner=Processes(…)",
             found,
             "write it with async def, or give the call inside it a time-out of its own",
         )

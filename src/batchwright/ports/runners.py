@@ -26,6 +26,29 @@ class Task(Protocol):
         """Whether an item that failed for good with this error is set aside, instead of ending the step."""
         ...
 
+    def wait_before(self, error: BaseException, attempts: int) -> float | None:
+        """How long to wait before an item whose call was ended from outside is tried again; None: it has failed."""
+        ...
+
+    @property
+    def step(self) -> str:
+        """The name of the step, for messages."""
+        ...
+
+    @property
+    def item_timeout_seconds(self) -> float | None:
+        """How long one item may take, where that can be enforced."""
+        ...
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop was requested: begin nothing more."""
+        ...
+
+    def stop_soon(self) -> None:
+        """Request a stop, in the process in which the task is."""
+        ...
+
 
 class Workers(Protocol):
     """Workers of one step, at work until they are closed. Used by one thread."""
@@ -64,3 +87,18 @@ class Runner(Protocol):
     def start(self, task: Task) -> Workers:
         """Workers for one step."""
         ...
+
+
+@runtime_checkable
+class Apart(Protocol):
+    """A runner in other processes: the step's function has to be found there, and the call of an item can be ended."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether it is one."""
+        ...
+
+
+def is_apart(runner: object) -> bool:
+    """Whether this runner works in other processes."""
+    return isinstance(runner, Apart) and runner.apart

@@ -9,6 +9,7 @@ from batchwright.engine.explain_job import explain
 from batchwright.job import Job
 from batchwright.model.guarantee import Guarantee
 from batchwright.model.policy import Retry, Skip
+from batchwright.runners import Processes
 from batchwright.step import Step
 
 
@@ -171,9 +172,23 @@ def test_a_chunk_of_the_largest_sensible_size_is_not_warned_of():
     assert warnings(chunk_size=100_000) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "none: one item after the other"),
+        ({"workers": 8}, "8 threads; at most 3,000 items read and not yet committed"),
+        ({"workers": 8, "max_in_flight": 20}, "8 threads; at most 20 items read and not yet committed"),
+        ({"runner": Processes(2), "chunk_size": 1}, "2 processes; at most 8 items read and not yet committed"),
+    ],
+)
+def test_workers_and_what_bounds_them_are_told(options, words):
+    step = Step("load", read=[1], process=str, write=Table(), **options)
+    assert explain(Job("sales", step)).steps[0].workers == words
+
+
 def test_parallelism_and_monitoring_are_notes():
     parallel, monitored = explain(Job("sales", Step("load", read=[1], write=Table()))).notes
-    assert "one item at a time" in parallel
+    assert "only its workers work at the same time" in parallel
     assert "batchwright status" in monitored
 
 
