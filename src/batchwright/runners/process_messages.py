@@ -60,7 +60,7 @@ class Line:
         self._end = end
         self._unsent = bytearray()
         self._read = bytearray()
-        self.closed = False
+        self.closed: bool = False
 
     def fileno(self) -> int:
         """The socket's number, for whoever waits for it."""
