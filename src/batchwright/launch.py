@@ -74,8 +74,7 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
     AlreadyRunningError or another ConfigurationError when nothing could be started.
     """
     caller = sys._getframe(1)  # noqa: SLF001 - the ledger's place follows the caller's file
-    _require_parent(caller.f_globals.get("__name__"))
-    job = one_step_job(work) if isinstance(work, Step) else work
+    job = _job_to_run(work, caller.f_globals.get("__name__"))
     _check_call(job, limit, max_failures, None if again else from_step, timeout_seconds)
     source = Path(job.origin.path if job.origin and job.origin.path else caller.f_code.co_filename)
     stop = stop or Stop()
@@ -165,13 +164,14 @@ def _bound(job: Job, step: Step[Any, Any], *, durable: bool) -> BoundStep:
     return BoundStep(step, _reader(step, durable=durable), _writer(step), runner, recipe)
 
 
-def _require_parent(caller: object) -> None:
+def _job_to_run(work: Job | Step[Any, Any], caller: object) -> Job:
     if caller == "__mp_main__":
         raise DeclarationError(
             "run was called while a worker process loads the script",
             "the call stands at the top of it",
             'put it below if __name__ == "__main__":',
         )
+    return one_step_job(work) if isinstance(work, Step) else work
 
 
 def _check_call(
