@@ -22,7 +22,7 @@ MAX_ERROR_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class PackedError:
+class PackedFault:
     """An error as a pickle, if that gives it back; its class's name, text, and traceback if it ends the step."""
 
     pickled: bytes | None
@@ -57,7 +57,7 @@ def unpack_outcome(message: bytes) -> Outcome:
     )
 
 
-def pack_error(error: BaseException, *, trace: bool = False) -> PackedError:
+def pack_error(error: BaseException, *, trace: bool = False) -> PackedFault:
     """The error as far as it can be told elsewhere. Never raises."""
     kind = type(error)
     pickled: bytes | None
@@ -67,10 +67,10 @@ def pack_error(error: BaseException, *, trace: bool = False) -> PackedError:
             pickled = None
     except BaseException:  # noqa: BLE001 - whatever a user's __reduce__ and __init__ do
         pickled = None
-    return PackedError(pickled, kind.__qualname__, _text(error), _trace(error) if trace else "")
+    return PackedFault(pickled, kind.__qualname__, _text(error), _trace(error) if trace else "")
 
 
-def unpack_error(packed: PackedError) -> BaseException:
+def unpack_error(packed: PackedFault) -> BaseException:
     """The error itself, or one that has its class's name and its text."""
     error: BaseException | None = None
     try:
@@ -90,7 +90,7 @@ def _errors(outcome: Outcome) -> tuple[BaseException | None, BaseException | Non
     return outcome.ended_by, outcome.broken
 
 
-def _set_aside(failed: Mapping[int, tuple[PackedError, int]]) -> dict[int, SetAside]:
+def _set_aside(failed: Mapping[int, tuple[PackedFault, int]]) -> dict[int, SetAside]:
     return {
         index: SetAside(unpack_error(packed), Phase.PROCESS, attempts) for index, (packed, attempts) in failed.items()
     }
