@@ -64,7 +64,8 @@ class Step(Generic[In, Out]):
 
     `timeout_seconds` stops the step, to be gone on with, at the end of the chunk in which they are over. A chunk not
     written and committed within `chunk_timeout_seconds` is undone and fails the step; the writer must be able to. An
-    async function that takes longer than `item_timeout_seconds` fails that item with a TimeoutError.
+    async function that takes longer than `item_timeout_seconds` fails that item with a TimeoutError; so does any
+    function in a runner's processes.
 
     `workers` process so many items at once; the output is the same, in the same order. They are on an event loop if
     `process` is async, else on threads; `runner` says where instead. `max_in_flight` bounds the items that are read

@@ -13,6 +13,7 @@ from batchwright.model.checkpoint import Counts
 from batchwright.model.effect import EffectCount
 from batchwright.model.execution import FailureGroup, InstanceSummary, JobExecution, StepExecution
 from batchwright.model.result import JobResult, StepResult
+from batchwright.model.waits import Waits
 
 SCHEMA_VERSION = 1
 
@@ -164,6 +165,7 @@ def _step_result(step: StepResult) -> dict[str, Any]:
         "counts": counts_document(step.counts),
         "seconds": round(step.seconds, 6),
         "peak_memory_bytes": step.peak_memory_bytes,
+        "waited_seconds": _waits(step.waits),
         "error": step.error or None,
     }
 
@@ -179,5 +181,10 @@ def _step_execution(step: StepExecution) -> dict[str, Any]:
         "counts": counts_document(step.counts),
         "seconds": round(step.seconds, 6),
         "peak_memory_bytes": step.peak_memory_bytes,
+        "waited_seconds": _waits(step.waits),
         "error": step.error or None,
     }
+
+
+def _waits(waits: Waits) -> dict[str, float]:
+    return {name: round(getattr(waits, name), 6) for name in ("reading", "processing", "writing")}

@@ -101,6 +101,7 @@ def _write_step(step: StepExecution, groups: Sequence[FailureGroup]) -> None:
         ("counts", f"{balance(counts)}{_became(groups)}"),
         ("outputs", f"{counts.outputs:,}, {counts.retried:,} retried, {counts.rollbacks:,} chunks rolled back"),
         ("time", f"{duration(step.seconds)} in run {step.run}"),
+        *([("waited for", str(step.waits))] if str(step.waits) else []),
         ("peak memory", size(step.peak_memory_bytes)),
         ("reads", step.source),
         ("writes", f"{step.target} ({step.guarantee})"),

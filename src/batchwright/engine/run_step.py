@@ -20,6 +20,7 @@ from batchwright.engine.commit_chunk import OpenTarget, commit_chunk, finish_tar
 from batchwright.engine.deduplicate import keeping_keys
 from batchwright.engine.drive import drive
 from batchwright.engine.measure_memory import peak_memory_bytes
+from batchwright.engine.measure_waits import WaitMeter
 from batchwright.engine.process_chunk import Processed
 from batchwright.engine.process_chunks import process_chunks
 from batchwright.engine.read_chunks import Chunk, Limited
@@ -95,6 +96,7 @@ class _Running:
     read_before: int
     fresh: list[Failure] = field(default_factory=list)
     held: list[Failure] = field(default_factory=list)
+    meter: WaitMeter = field(default_factory=WaitMeter)
 
     def hold(self, _: Checkpoint, failures: Sequence[Failure]) -> None:
         """Take note of a chunk that is durable with the whole step only: nothing is said of it before."""
@@ -113,7 +115,8 @@ class _Running:
             for failure in failures:
                 announcer.announce(ItemFailed(run, failure))
             fraction = _fraction(self.bound, checkpoint.position)
-            announcer.announce(ChunkCommitted(run, self.bound.step.name, checkpoint.counts, fraction))
+            name, waits = self.bound.step.name, self.meter.waits
+            announcer.announce(ChunkCommitted(run, name, checkpoint.counts, fraction, waits))
         now = self.context.clock.monotonic()
         if now - self.noted >= NOTE_SECONDS:
             self.context.ledger.note_progress(self.execution, self.outcome(Status.RUNNING), self.fresh)
@@ -124,7 +127,7 @@ class _Running:
         """The step's state in the ledger's words."""
         seconds = self.context.clock.monotonic() - self.started
         counts, memory = self.checkpoint.counts, peak_memory_bytes()
-        return StepOutcome(status, counts, seconds, memory, error, self.target_identity)
+        return StepOutcome(status, counts, seconds, memory, error, self.target_identity, self.meter.waits)
 
     def end(self, status: Status, error: str = "") -> StepResult:
         """Close the execution in the ledger and say so."""
@@ -144,6 +147,7 @@ class _Running:
             error=error,
             guarantee=self.bound.writer.guarantee,
             read_before=self.read_before,
+            waits=outcome.waits,
         )
 
 
@@ -271,12 +275,12 @@ def _in_work(running: _Running, target: OpenTarget, *, resumed: bool) -> StepInW
 def _run_chunks(running: _Running, target: OpenTarget, *, resumed: bool) -> BaseException | None:
     """Read, process and commit until the input ends (None) or something ends the step (its error)."""
     context, after = running.context, running.checkpoint.position if resumed else None
-    limited = Limited(context.limit, running.bound.reader)
+    limited, meter = Limited(context.limit, running.bound.reader), running.meter
     with (
         closing(read_on(running.bound, context, target, after)) as chunks,
-        closing(process_chunks(running.bound, context, target, limited.cut(chunks))) as processed,
+        closing(process_chunks(running.bound, context, target, limited.cut(meter.read(chunks)))) as processed,
     ):
-        for part in processed:
+        for part in meter.process(processed):
             ended_by = _note_and_commit(running, target, part)
             if ended_by is not None:
                 return ended_by

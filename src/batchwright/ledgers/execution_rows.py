@@ -13,6 +13,7 @@ from batchwright.model.codec import decode, encode
 from batchwright.model.execution import JobExecution, Origin, RunRequest, StepExecution, StepOutcome
 from batchwright.model.failure import Failure
 from batchwright.model.status import Status
+from batchwright.model.waits import Waits
 
 PAGE = 100
 
@@ -23,7 +24,9 @@ RUN_COLUMNS = (
     "kind", "parameters", "steps", "origin", "host", "pid", "error", "stop_requested", "definition", "kept",
 )  # fmt: skip
 
-OUTCOME_COLUMNS = (*COUNTS, "seconds", "peak_memory_bytes", "error", "target_identity")
+WAITS = ("reading_seconds", "processing_seconds", "writing_seconds")
+
+OUTCOME_COLUMNS = (*COUNTS, "seconds", "peak_memory_bytes", "error", "target_identity", *WAITS)
 
 STEP_COLUMNS = (
     "id", "run", "job", "parameters_hash", "lap", "step", "partition", "status", "started_at", "ended_at",
@@ -121,7 +124,8 @@ def step_of(row: Sequence[Any]) -> StepExecution:
     """An execution of a step from `STEP_COLUMNS`."""
     number, run, job, parameters_hash, lap, step, partition, status, started_at, ended_at, *rest = row
     counts, rest = rest[: len(COUNTS)], rest[len(COUNTS) :]
-    seconds, peak_memory_bytes, error, target_identity, source, target, guarantee, kind = rest
+    seconds, peak_memory_bytes, error, target_identity, *rest = rest
+    waits, (source, target, guarantee, kind) = rest[: len(WAITS)], rest[len(WAITS) :]
     return StepExecution(
         id=number,
         run=run,
@@ -138,6 +142,7 @@ def step_of(row: Sequence[Any]) -> StepExecution:
         guarantee=guarantee,
         target_identity=target_identity,
         kind=kind,
+        waits=Waits(*waits),
     )
 
 
@@ -148,8 +153,9 @@ def count_values(counts: Counts) -> tuple[int, ...]:
 
 def outcome_values(outcome: StepOutcome) -> tuple[Any, ...]:
     """An outcome in the order of `OUTCOME_COLUMNS`."""
-    told = storable(outcome.error), storable(outcome.target_identity)
-    return (*count_values(outcome.counts), outcome.seconds, outcome.peak_memory_bytes, *told)
+    told, waits = (storable(outcome.error), storable(outcome.target_identity)), outcome.waits
+    waited = waits.reading, waits.processing, waits.writing
+    return (*count_values(outcome.counts), outcome.seconds, outcome.peak_memory_bytes, *told, *waited)
 
 
 def _moment(stored: str | datetime) -> datetime:

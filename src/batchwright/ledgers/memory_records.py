@@ -23,6 +23,7 @@ def with_outcome(step: StepExecution, outcome: StepOutcome) -> StepExecution:
         peak_memory_bytes=outcome.peak_memory_bytes,
         error=outcome.error,
         target_identity=outcome.target_identity,
+        waits=outcome.waits,
     )
 
 

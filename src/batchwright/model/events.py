@@ -1,13 +1,14 @@
 """Facts about something committed. Events follow the commit: one per chunk and per failure, never per item."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from batchwright.model.checkpoint import Counts
 from batchwright.model.failure import Failure
 from batchwright.model.result import JobResult
 from batchwright.model.status import Status
+from batchwright.model.waits import Waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,13 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True)
 class ChunkCommitted:
-    """A chunk is committed. Counts are those of the lap so far."""
+    """A chunk is committed. Counts are those of the lap so far; waits are those of this run."""
 
     run: int
     step: str
     counts: Counts
     fraction: float | None
+    waits: Waits = field(default_factory=Waits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from batchwright.model.checkpoint import Counts, InstanceKey, StepKey
 from batchwright.model.status import Status, status_now
+from batchwright.model.waits import Waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class StepExecution:
     guarantee: str = ""
     target_identity: str = ""
     kind: str = "run"
+    waits: Waits = field(default_factory=Waits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class StepOutcome:
     peak_memory_bytes: int = 0
     error: str = ""
     target_identity: str = ""
+    waits: Waits = field(default_factory=Waits)
 
 
 @dataclass(frozen=True, slots=True)

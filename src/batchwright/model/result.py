@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from batchwright.model.checkpoint import Counts
 from batchwright.model.failure import Failure
 from batchwright.model.status import Status
+from batchwright.model.waits import Waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class StepResult:
     """How one step ended. Counts are those of the lap: all attempts since its start.
 
     `read_before` is how many of the items earlier runs of the lap have read. `warning` is what a person should know of
-    a step that was left as it is.
+    a step that was left as it is. `waits` is where the time of this run went.
     """
 
     name: str
@@ -42,6 +43,7 @@ class StepResult:
     already_complete: bool = False
     read_before: int = 0
     warning: str = ""
+    waits: Waits = field(default_factory=Waits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,7 @@ class Progress:
             return
         now = self._monotonic()
         track.advance(event.counts, event.fraction, now)
+        track.longest_wait = event.waits.longest
         if self._moving and not self._is_live and track.plain_line_is_due(now):
             self._say(f"{printable(track.name)}: {track.facts(now, self._memory.used())}")
 
@@ -205,6 +206,7 @@ class _Track:
     def __init__(self, name: str, counts: Counts, fraction: float | None, now: float) -> None:
         self.name, self.counts, self.fraction = name, counts, fraction
         self.end: tuple[str, ...] = ()
+        self.longest_wait = ""
         self.goes_on = bool(counts.read)
         self._passing_over = self.goes_on
         self._said_at, self._said_fraction = now, fraction or 0.0
@@ -256,6 +258,7 @@ class _Track:
             parts += [f"{duration(left)} left"] if left is not None else []
         parts += [f"{counts.failed:,} failed"] if counts.failed else []
         parts += [f"{counts.retried:,} retried"] if counts.retried else []
+        parts += [self.longest_wait] if self.longest_wait else []
         return ", ".join([*parts, size(memory)])
 
     def _rate(self, now: float) -> float:

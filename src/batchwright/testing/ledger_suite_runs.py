@@ -11,6 +11,7 @@ from batchwright.model.checkpoint import Counts
 from batchwright.model.errors import AlreadyRunningError, CodecError, FencedError, LedgerError
 from batchwright.model.execution import Origin, StepOutcome
 from batchwright.model.status import Status
+from batchwright.model.waits import Waits
 from batchwright.testing.ledger_examples import (
     COUNTS,
     EVERY_TYPE,
@@ -307,7 +308,8 @@ class LedgerRunsSuite(LedgerUnderTest):
             run = start_run(ledger)
             step = ledger.begin_step(run.id, step_key(), "csv:in.csv", "sqlite:t", "exactly once")
             assert (step.status, step.counts, step.ended_at) == (Status.RUNNING, Counts(), None)
-            ledger.end_step(step.id, StepOutcome(Status.FAILED, COUNTS, 1.5, 2**33, "ValueError: 'a\x00b' 🛫"), [])
+            error, waits = "ValueError: 'a\x00b' 🛫", Waits(0.25, 1.0, 0.5)
+            ledger.end_step(step.id, StepOutcome(Status.FAILED, COUNTS, 1.5, 2**33, error, waits=waits), [])
         found = self.reopened(ledger).last_step(step_key())
         assert found is not None
         assert found.ended_at is not None
@@ -318,6 +320,7 @@ class LedgerRunsSuite(LedgerUnderTest):
             seconds=1.5,
             peak_memory_bytes=2**33,
             error="ValueError: 'a\x00b' 🛫",
+            waits=waits,
             ended_at=found.ended_at,
         )
         assert (found.source, found.target, found.guarantee) == ("csv:in.csv", "sqlite:t", "exactly once")

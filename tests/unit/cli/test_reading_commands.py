@@ -61,7 +61,7 @@ def test_show_tells_everything_about_a_run(after_a_run):
         f"origin {after_a_run.folder}/jobs.py:sales",
         "parameters day 2026-11-22",
         "step load: COMPLETED_WITH_FAILURES counts read 20 = written 18 + filtered 0 + failed 2",
-        "s in run 1 peak memory",
+        "s in run 1 waited for reading ",
         "sales (exactly once)",
         "failures by cause",
     ):

@@ -1,0 +1,57 @@
+"""Measure whom the thread that runs a step waits for: its reader, its function or workers, its writer.
+
+The one rule: two looks at the clock a chunk, and at the machine's own: what the run's clock is asked decides where slow
+work is cut, and must not depend on what is measured.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from batchwright.model.waits import Waits
+
+Part = TypeVar("Part")
+
+
+@dataclass(slots=True)
+class WaitMeter:
+    """What was waited for so far, in seconds."""
+
+    reading: float = 0.0
+    processing: float = 0.0
+    writing: float = 0.0
+
+    @property
+    def waits(self) -> Waits:
+        """The same, as it is now."""
+        return Waits(self.reading, self.processing, self.writing)
+
+    def read(self, chunks: Iterator[Part]) -> Iterator[Part]:
+        """The chunks; the time until each comes is the reader's."""
+        while True:
+            began = time.perf_counter()
+            try:
+                chunk = next(chunks)
+            except StopIteration:
+                return
+            finally:
+                self.reading += time.perf_counter() - began
+            yield chunk
+
+    def process(self, parts: Iterator[Part]) -> Iterator[Part]:
+        """The parts; the time until each comes, without the reader's in it, is that of the function or of workers.
+
+        The time until the next one is asked for is the writer's.
+        """
+        while True:
+            began, read = time.perf_counter(), self.reading
+            try:
+                part = next(parts)
+            except StopIteration:
+                return
+            finally:
+                self.processing += time.perf_counter() - began - (self.reading - read)
+            began = time.perf_counter()
+            yield part
+            self.writing += time.perf_counter() - began
