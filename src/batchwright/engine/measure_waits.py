@@ -38,6 +38,7 @@ class WaitMeter:
             finally:
                 self.reading += time.perf_counter() - began
             yield chunk
+            del chunk  # nothing here holds on to it while the next one is read
 
     def process(self, parts: Iterator[Part]) -> Iterator[Part]:
         """The parts; the time until each comes, without the reader's in it, is that of the function or of workers.
@@ -54,4 +55,5 @@ class WaitMeter:
                 self.processing += time.perf_counter() - began - (self.reading - read)
             began = time.perf_counter()
             yield part
+            del part
             self.writing += time.perf_counter() - began
