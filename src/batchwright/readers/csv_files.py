@@ -5,14 +5,15 @@ The one rule: a record that does not fit the header is reported with its raw tex
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 from batchwright.model.block import Block, Place, Position
 from batchwright.model.errors import DeclarationError, SourceError
-from batchwright.readers.csv_records import CsvDialect, CsvTable, Row, locate_record, walk_records
+from batchwright.readers.csv_records import CsvDialect, CsvTable, Row, locate_record, scan_records, walk_records
 from batchwright.readers.file_fingerprints import file_changes
+from batchwright.readers.file_parts import FilePart, split_file
 from batchwright.readers.line_blocks import bytes_of_lines, fingerprint_of, place_record, read_blocks
 from batchwright.readers.line_files import LineCutter, LineFile
 
@@ -60,6 +61,7 @@ class CsvRows:
     dialect: CsvDialect
     header: tuple[str, ...] | None = None
     expect: tuple[str, ...] | None = None
+    only: FilePart | None = None
 
     @property
     def address(self) -> str:
@@ -74,14 +76,15 @@ class CsvRows:
     def read(self, after: Position | None) -> Iterator[Block[Row]]:
         """Blocks of rows. An OSError is left to the caller; a file that is not the same raises GroundChangedError."""
         with LineCutter(self.file) as cutter:
-            names, start = self._begin(cutter)
+            names, first = self._begin(cutter)
+            start = first if self.only is None else self.only.enter(cutter)
             locate = partial(locate_record, self.dialect)
             yield from read_blocks(cutter, start, after, CsvTable(names, self.dialect).parse, locate)
 
     def place(self, position: Position) -> Place:
         """The file, the record's first line and its first byte."""
         locate = partial(locate_record, self.dialect)
-        return place_record(self.file, position, lambda cutter: self._begin(cutter)[1], locate)
+        return place_record(self.file, position, self._first, locate)
 
     def check(self) -> None:
         """Raise SourceError if the file is missing, not a regular file, not readable, or its header is not in order."""
@@ -91,7 +94,20 @@ class CsvRows:
 
     def fraction(self, position: Position) -> float | None:
         """The position's part of the file's bytes."""
-        return self.file.fraction(position)
+        return self.file.fraction(position) if self.only is None else self.only.fraction(position)
+
+    @property
+    def undivided(self) -> str:
+        """Nothing: it can be split."""
+        return ""
+
+    def split(self, most: int) -> Sequence[Any]:
+        """Byte ranges of about the same size, none of them in a quoted field; the file is read once to find them."""
+        return split_file(self.file, most, self._first, partial(scan_records, self.dialect))
+
+    def part(self, spec: Any) -> "CsvRows":
+        """A reader of one of them; the header line is read by each."""
+        return replace(self, only=FilePart.of(spec))
 
     @property
     def options(self) -> Mapping[str, str]:
@@ -104,8 +120,14 @@ class CsvRows:
         return fingerprint_of(self.file, position, self.place)
 
     def changes(self, position: Position, *, finished: bool) -> str:
-        """Whether the bytes before the position are what they were."""
+        """Whether the bytes before the position are what they were; of a part, all its bytes."""
+        if self.only is not None:
+            return self.only.changes(self.file, position, finished=finished)
         return file_changes(self.file.absolute, self.file.path, position, finished=finished)
+
+    def _first(self, cutter: LineCutter) -> list[int]:
+        """Where the first record starts, of the file or of the part."""
+        return self._begin(cutter)[1] if self.only is None else self.only.enter(cutter)
 
     def _begin(self, cutter: LineCutter) -> tuple[Sequence[str], list[int]]:
         """The columns' names, and where the data starts."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchwright.model.block import BadRecord
 from batchwright.model.errors import DeclarationError
+from batchwright.readers.file_parts import scan_lines
 from batchwright.readers.line_blocks import Located, Parsed, bytes_of_lines
 from batchwright.readers.line_files import Cut
 from batchwright.readers.text_encodings import Lines, TextEncoding, without_line_end
@@ -207,6 +208,24 @@ def _locate_walking(dialect: CsvDialect, encoding: TextEncoding, cut: Cut, wante
     end = records[-1][1] if records else 0
     found = starts[offset] if offset < len(starts) else None
     return Located(found, len(starts), end, _rest(encoding, cut, lines, end))
+
+
+def scan_records(dialect: CsvDialect, encoding: TextEncoding, cut: Cut) -> tuple[int, bytes]:
+    """How many lines of a cut its closed records take, and the rest: as `CsvTable.parse`, but no row is made."""
+    text = cut.data.decode(encoding.codec, "replace")
+    if not any(char in text for char in dialect.special):
+        return scan_lines(encoding, cut)
+    lines = encoding.decode_lines(cut.data)
+    if len(text) <= _limit() and text.endswith(("\n", "\r")):
+        letter = next(char for char in "abcd" if char not in (dialect.delimiter, *dialect.special))
+        guard = letter + dialect.delimiter
+        with suppress(csv.Error):
+            # An open record swallows the guard.
+            if deque(dialect.rows(chain(lines.texts, (guard,))), maxlen=1) == deque(dialect.rows([guard])):
+                return len(lines.texts), b""
+    last = deque(walk_records(lines, dialect, closed=cut.closed), maxlen=1)
+    end = last[0][1] if last else 0
+    return end, _rest(encoding, cut, lines, end)
 
 
 def row_builder(names: Sequence[str]) -> Callable[[Iterable[list[str]]], list[Row]]:

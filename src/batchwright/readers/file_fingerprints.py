@@ -79,7 +79,9 @@ def _compared(descriptor: int, known: Mapping[str, Any], *, finished: bool, show
     if now.size < byte:
         how = "was truncated" if same else "was replaced by a shorter file"
         return f"{shown} {how}: {byte:,} bytes of it were read, now it has {now.size:,}"
-    if checksum(descriptor, 0, byte) != known["crc"]:
+    # A part of a file begins behind what stands before it: that is the affair of the other parts.
+    start, before = known.get("from", (0, 0))
+    if checksum(descriptor, start, byte, before) != known["crc"]:
         how = "was changed" if same else "was replaced by another file"
         return f"{shown} {how}: its first {byte:,} bytes, which were read, are not what they were"
     if finished and now.size > size:

@@ -6,7 +6,7 @@ The one rule: a source that fails in mid-block first hands over what it gave bef
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -50,29 +50,45 @@ class SequenceReader:
     address: str
     source: Sequence[Any] = field(repr=False)
     block_items: int
+    only: range | None = None
 
     @property
     def seeks(self) -> bool:
         """A restart goes straight to its index."""
         return True
 
+    @property
+    def undivided(self) -> str:
+        """Nothing: it can be split."""
+        return ""
+
+    def split(self, most: int) -> Sequence[Any]:
+        """Ranges of indexes of about the same size."""
+        length, count = len(self.source), min(most, len(self.source))
+        return [[length * part // count, length * (part + 1) // count] for part in range(count)]
+
+    def part(self, spec: Any) -> "SequenceReader":
+        """A reader of one of them."""
+        return replace(self, only=range(*spec))
+
     def read(self, after: Position | None) -> Iterator[Block[Any]]:
         """Blocks of items. Raises GroundChangedError if the sequence has become shorter than the position."""
-        source, start = self.source, _anchor(after)
-        if start > len(source):
-            raise _shorter(self.address, len(source), start)
-        while start < len(source):
-            stop = min(start + self.block_items, len(source))
+        source, start, end = self.source, self._start(after), self._end
+        if max(start, end) > len(source):
+            raise _shorter(self.address, len(source), max(start, end))
+        while start < end:
+            stop = min(start + self.block_items, end)
             yield Block(_slice(source, start, stop), start, stop)
             start = stop
 
     def place(self, position: Position) -> Place:
         """The item's index."""
-        return _place(self.address, position)
+        return Place(self.address, detail=f"item {self._start(position) + position.offset + 1}")
 
     def fraction(self, position: Position) -> float | None:
         """The position's part of the sequence."""
-        return min(1.0, _anchor(position) / len(self.source)) if len(self.source) else 1.0
+        first, length = self._start(None), self._end - self._start(None)
+        return min(1.0, (self._start(position) - first) / length) if length else 1.0
 
     def fingerprint(self, position: Position) -> None:  # noqa: ARG002 - the port gives it
         """Nothing of its own: the position's witness is enough."""
@@ -80,16 +96,27 @@ class SequenceReader:
 
     def changes(self, position: Position, *, finished: bool) -> str:
         """Whether it has become shorter or, once finished, longer, and whether an item before is what it was."""
-        before, length = _anchor(position) + position.offset, len(self.source)
+        before, length = self._start(position) + position.offset, len(self.source)
+        if self.only is not None:
+            before = self.only.stop
         if length < before:
             return f"the {self.address} has become shorter: {before:,} items of it were read, now it has {length:,}"
         ordinal, known = position.witness or (0, "")
+        ordinal += self._start(None)
         found = item_digest(self.source[ordinal]) if known and ordinal < length else ""
         if found and found != known:
             return f"the {self.address} was changed: item {ordinal + 1:,}, which was read, is not what it was"
-        if finished and length > before:
+        if finished and length > before and self.only is None:
             return f"the {self.address} has grown: it had {before:,} items when it was read, now it has {length:,}"
         return ""
+
+    def _start(self, position: Position | None) -> int:
+        first = 0 if self.only is None else self.only.start
+        return first if position is None or position.anchor is None else int(position.anchor)
+
+    @property
+    def _end(self) -> int:
+        return len(self.source) if self.only is None else self.only.stop
 
 
 @dataclass(frozen=True, slots=True, eq=False)

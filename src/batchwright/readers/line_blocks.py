@@ -5,13 +5,14 @@ The one rule: an anchor is `[byte, line]`, and it moves only when a block is han
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from batchwright.model.block import BadRecord, Block, Place, Position
 from batchwright.model.errors import BatchwrightError
 from batchwright.readers.file_fingerprints import Stamp, described, file_changes, made_anew
+from batchwright.readers.file_parts import FilePart, scan_lines, split_file
 from batchwright.readers.line_files import Cut, LineCutter, LineFile
 from batchwright.readers.text_encodings import TextEncoding
 
@@ -52,6 +53,7 @@ class LineReader(Generic[Item]):
     word: str
     parse: Parse
     locate: Locate
+    only: FilePart | None = None
 
     @property
     def address(self) -> str:
@@ -66,11 +68,11 @@ class LineReader(Generic[Item]):
     def read(self, after: Position | None) -> Iterator[Block[Item]]:
         """Blocks of records. An OSError is left to the caller; a file that has changed raises GroundChangedError."""
         with LineCutter(self.file) as cutter:
-            yield from read_blocks(cutter, cutter.start, after, self.parse, self.locate)
+            yield from read_blocks(cutter, self._begin(cutter), after, self.parse, self.locate)
 
     def place(self, position: Position) -> Place:
         """The file, the line and its first byte."""
-        return place_record(self.file, position, lambda cutter: cutter.start, self.locate)
+        return place_record(self.file, position, self._begin, self.locate)
 
     def check(self) -> None:
         """Raise SourceError if the file is missing, not a regular file, not readable, or in another encoding."""
@@ -78,7 +80,20 @@ class LineReader(Generic[Item]):
 
     def fraction(self, position: Position) -> float | None:
         """The position's part of the file's bytes."""
-        return self.file.fraction(position)
+        return self.file.fraction(position) if self.only is None else self.only.fraction(position)
+
+    @property
+    def undivided(self) -> str:
+        """Nothing: it can be split."""
+        return ""
+
+    def split(self, most: int) -> Sequence[Any]:
+        """Byte ranges of about the same size; the file is read once to find them and to count its lines."""
+        return split_file(self.file, most, self._begin, scan_lines)
+
+    def part(self, spec: Any) -> "LineReader[Item]":
+        """A reader of one of them."""
+        return replace(self, only=FilePart.of(spec))
 
     @property
     def options(self) -> Mapping[str, str]:
@@ -90,8 +105,13 @@ class LineReader(Generic[Item]):
         return fingerprint_of(self.file, position, self.place)
 
     def changes(self, position: Position, *, finished: bool) -> str:
-        """Whether the bytes before the position are what they were."""
+        """Whether the bytes before the position are what they were; of a part, all its bytes."""
+        if self.only is not None:
+            return self.only.changes(self.file, position, finished=finished)
         return file_changes(self.file.absolute, self.file.path, position, finished=finished)
+
+    def _begin(self, cutter: LineCutter) -> list[int]:
+        return cutter.start if self.only is None else self.only.enter(cutter)
 
 
 def read_blocks(

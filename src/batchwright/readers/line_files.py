@@ -94,6 +94,8 @@ class LineCutter:
             self._stream.close()
             raise
         self._byte, self._tail = self.encoding.start, b""
+        self._end: int | None = None
+        self._known = (0, 0)
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -102,6 +104,10 @@ class LineCutter:
     def __exit__(self, *_: object) -> None:
         """Close the file."""
         self._stream.close()
+
+    def confine(self, end: int | None, known: tuple[int, int]) -> None:
+        """Take this byte, at which a record starts, for the file's end; `known` is a byte and the checksum to it."""
+        self._end, self._known = end, known
 
     @property
     def byte(self) -> int:
@@ -119,7 +125,8 @@ class LineCutter:
 
     def checksum_to(self, byte: int) -> int:
         """The checksum of everything before this byte."""
-        return checksum(self._stream.fileno(), 0, byte)
+        start, crc = self._known if self._known[0] <= byte else (0, 0)
+        return checksum(self._stream.fileno(), start, byte, crc)
 
     def checksum(self, cut: Cut, before: int) -> int:
         """The checksum up to the end of a cut whose data is not all kept."""
@@ -148,7 +155,7 @@ class LineCutter:
         while True:
             # Reading as much again as is waiting keeps the work for a long record linear in its length.
             waiting, block = len(self._tail), self.file.block_bytes
-            more = self._stream.read(max(block, min(waiting, limit + block - waiting)))
+            more = self._read(max(block, min(waiting, limit + block - waiting)))
             data = self._tail + more
             end = self.encoding.last_line_end(data) if more else len(data)
             if len(data) > limit:
@@ -165,6 +172,11 @@ class LineCutter:
         """The end of the last cut is to be at the beginning of the next one, with more lines behind it."""
         self._tail = data + self._tail
         self._byte -= len(data)
+
+    def _read(self, count: int) -> bytes:
+        if self._end is not None:
+            count = max(0, min(count, self._end - self._stream.tell()))
+        return self._stream.read(count)
 
     def _cut_at(self, data: bytes, end: int, *, closed: bool) -> Cut:
         made = Cut(data[:end], self._byte, self._byte + end, closed)
@@ -190,7 +202,7 @@ class LineCutter:
         while not (end := self.encoding.first_line_end(data)):
             # The last unit may be a CR whose LF is still to come, and a part of a unit may follow it.
             passed = max(len(data) // width - 1, 0) * width
-            more = self._stream.read(self.file.block_bytes)
+            more = self._read(self.file.block_bytes)
             self._byte += passed
             data = data[passed:] + more
             if not more:

@@ -7,7 +7,7 @@ byte, so that the order is the same on every server and after every upgrade of i
 import hashlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from batchwright.model.digest import item_digest
 from batchwright.model.errors import ReadError, SourceAwayError, SourceError, TargetError, WriteError
 from batchwright.model.guarantee import Fault
 from batchwright.readers.interruptible_blocks import InterruptibleBlocks
+from batchwright.readers.key_ranges import EVERY_KEY, NO_KEY, KeyedQuery, KeyRange, split_keys
 from batchwright.readers.keyset import key_of, pass_over, place_row, read_pages, require_key
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class PostgresQuery:
     parameters: Mapping[str, Any] | tuple[Any, ...] = field(repr=False)
     key: tuple[str, ...]
     page_rows: int
+    only: KeyRange = EVERY_KEY
 
     @property
     def address(self) -> str:
@@ -170,12 +172,27 @@ class PostgresQuery:
 
     def _page(self, connection: "Connection", ordered: str, anchor: Any, rows: int) -> list[dict[str, Any]]:
         named = isinstance(self.parameters, Mapping)
-        marks = ", ".join(f"%(batchwright_key_{index})s" if named else "%s" for index in range(len(self.key)))
-        where = "" if anchor is None else f"WHERE ({ordered}) > ({marks})"
+        where, bounds = self.only.condition(ordered, anchor, "%(batchwright_key_{})s" if named else "%s")
         statement = f"SELECT * FROM ({self._sql}\n) AS q {where} ORDER BY {ordered} LIMIT {rows}"  # noqa: S608 - quoted
-        cursor = connection.execute(statement.encode(), self._bound(anchor or ()))
+        cursor = connection.execute(statement.encode(), self._bound(bounds))
         names = [column.name for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    @property
+    def undivided(self) -> str:
+        """Why it cannot be split: without a key there are no ranges of it."""
+        return "" if self.key else NO_KEY
+
+    def split(self, most: int) -> Sequence[Any]:
+        """Ranges of the key with about as many rows in each; the database looks at all keys once."""
+        with self._connected() as connection:
+            source, names = f"({self._sql}\n) AS q", [*map(_escaped, self.key)]
+            keyed = KeyedQuery(source, names, self._ordered(connection), self.address)
+            return split_keys(lambda sql: connection.execute(sql.encode(), self._bound(())).fetchall(), keyed, most)
+
+    def part(self, spec: Any) -> "PostgresQuery":
+        """A reader of one of them."""
+        return replace(self, only=KeyRange(*spec))
 
     @property
     def _sql(self) -> str:

@@ -8,7 +8,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -21,6 +21,7 @@ from batchwright.model.digest import item_digest
 from batchwright.model.errors import DeclarationError, SourceError
 from batchwright.ports import Reader
 from batchwright.readers.interruptible_blocks import InterruptibleBlocks
+from batchwright.readers.key_ranges import EVERY_KEY, NO_KEY, KeyedQuery, KeyRange, split_keys
 from batchwright.readers.keyset import key_of, pass_over, place_row, read_pages, require_key
 
 PAGE_ROWS = 1_000
@@ -68,6 +69,7 @@ class Query:
     parameters: tuple[tuple[str, Any], ...] | tuple[Any, ...]
     key: tuple[str, ...]
     page_rows: int = PAGE_ROWS
+    only: KeyRange = EVERY_KEY
 
     def __post_init__(self) -> None:
         """Refuse an address that is none."""
@@ -150,13 +152,30 @@ class Query:
 
     def _page(self, connection: sqlite3.Connection, anchor: Any, rows: int) -> list[dict[str, Any]]:
         # BINARY everywhere: a column's own collation may call two keys equal that Python tells apart.
-        ordered = ", ".join(f"{quoted(name)} COLLATE BINARY" for name in self.key)
-        behind = ", ".join("?" if self._positional else f":batchwright_key_{index}" for index in range(len(self.key)))
-        where = "" if anchor is None else f"WHERE ({ordered}) > ({behind})"
+        ordered = self._keyed().ordered
+        where, bounds = self.only.condition(ordered, anchor, "?" if self._positional else ":batchwright_key_{}")
         statement = f"SELECT * FROM ({self.sql}\n) {where} ORDER BY {ordered} LIMIT {int(rows)}"  # noqa: S608 - quoted
-        cursor = connection.execute(statement, self._bound(anchor or ()))
+        cursor = connection.execute(statement, self._bound(bounds))
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    @property
+    def undivided(self) -> str:
+        """Why it cannot be split: without a key there are no ranges of it."""
+        return "" if self.key else NO_KEY
+
+    def split(self, most: int) -> Sequence[Any]:
+        """Ranges of the key with about as many rows in each; the database looks at all keys once."""
+        with closing(self._connect()) as connection:
+            return split_keys(lambda sql: connection.execute(sql, self._bound(())).fetchall(), self._keyed(), most)
+
+    def part(self, spec: Any) -> "Query":
+        """A reader of one of them."""
+        return replace(self, only=KeyRange(*spec))
+
+    def _keyed(self) -> KeyedQuery:
+        ordered = ", ".join(f"{quoted(name)} COLLATE BINARY" for name in self.key)
+        return KeyedQuery(f"({self.sql}\n)", [*map(quoted, self.key)], ordered, self.address)
 
     @property
     def _positional(self) -> bool:

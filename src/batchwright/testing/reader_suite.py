@@ -19,11 +19,12 @@ from batchwright.abilities import Fingerprints
 from batchwright.model.block import Block, Place, Position
 from batchwright.model.codec import decode, encode
 from batchwright.ports import Checks, Measures, Reader
+from batchwright.testing.reader_suite_parts import PartsSuite
 
 SAMPLED_OFFSETS = 7
 
 
-class ReaderSuite:
+class ReaderSuite(PartsSuite):
     """Tests of one reader. The input should be enough for three blocks, so that there is something between them."""
 
     def reader(self, folder: Path) -> Reader[Any]:
