@@ -32,7 +32,7 @@ from batchwright.model.replay_result import ReplayResult
 from batchwright.model.result import JobResult
 from batchwright.model.status import Status
 from batchwright.model.timeouts import check_seconds
-from batchwright.opening import asking, open_history, open_ledger, open_patiently
+from batchwright.opening import another_ledger, asking, open_history, open_ledger, open_patiently
 from batchwright.origins import load_function, rebuild
 from batchwright.places import ledger_path, ledger_place, report_failures, report_place, without_password
 from batchwright.ports import Ledger, Observer, Reader, Writer
@@ -202,6 +202,7 @@ def surroundings(ledger: Ledger, announcer: Announcer, stop: Stop, job: str, sou
         failures=lambda run: _failures_of(ledger, run),
         report=lambda run: report_failures(beside, run, job, _failures_of(ledger, run)),
         watched=lambda run: watched(stop, asking(ledger, run)),
+        ledgers=lambda: another_ledger(ledger),
     )
 
 
@@ -224,7 +225,7 @@ def _writer(step: Step[Any, Any]) -> Writer[Any]:
 
 
 def _runner(step: Step[Any, Any]) -> Runner | None:
-    if step.runner is not None or step.workers == 1:
+    if step.runner is not None or step.workers == 1 or step.partitions is not None:
         return step.runner
     if step.processor_kind in (ProcessorKind.ASYNC, ProcessorKind.ASYNC_GENERATOR):
         from batchwright.runners.event_loop import EventLoop

@@ -15,6 +15,7 @@ from batchwright.model.errors import LedgerError
 from batchwright.model.guarantee import Fault
 from batchwright.places import ledger_place
 from batchwright.ports import History, Ledger
+from batchwright.ports.partitions import OpensAgain
 
 
 def open_patiently(
@@ -50,6 +51,13 @@ def open_ledger(given: Ledger | str | Path | None, source_file: Path | None) -> 
     from batchwright.ledgers.sqlite import SqliteLedger
 
     return SqliteLedger(place), True
+
+
+def another_ledger(ledger: Ledger) -> AbstractContextManager[Ledger]:
+    """The same ledger once more, for another thread; one that lives in this process only is shared."""
+    if ledger.durable and isinstance(ledger, OpensAgain):
+        return closing(cast("Ledger", ledger.another()))
+    return nullcontext(ledger)
 
 
 def open_history(ledger: Ledger | str | Path) -> History:

@@ -18,6 +18,7 @@ from batchwright.model.secrets import scrub
 from batchwright.model.timeouts import check_count, check_timeouts
 from batchwright.ports import Publishes, Reader, Source, Target, Writer
 from batchwright.ports.runners import Runner
+from batchwright.undivided import check_partitions
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -45,6 +46,7 @@ class StepOptions(TypedDict, total=False):
     workers: int
     runner: Runner | None
     max_in_flight: int | None
+    partitions: int | None
     atomic: Atomic
     publish_if: Callable[[Unpublished], object] | None
 
@@ -71,6 +73,10 @@ class Step(Generic[In, Out]):
     `process` is async, else on threads; `runner` says where instead. `max_in_flight` bounds the items that are read
     and not committed yet; by default three chunks, or four per worker where that is more.
 
+    With `partitions` the input is split, once, into at most so many parts. Each is read, processed, written and
+    committed by itself, with a checkpoint of its own, by `workers` threads, or by processes that join with
+    `batchwright worker`. Items are written in no order; only writers to which that does not matter are taken.
+
     With `atomic=True` outputs are staged chunk by chunk and become visible all at once when the step is complete, if
     `publish_if` says so; with `atomic="transaction"` the step is one transaction, and begins anew after a crash. An
     atomic step whose `skip` has no limit allows no failure.
@@ -95,6 +101,7 @@ class Step(Generic[In, Out]):
     workers: int
     runner: Runner | None
     max_in_flight: int | None
+    partitions: int | None
     atomic: Atomic
     publish_if: Callable[[Unpublished], object] | None
     secrets: tuple[str, ...]
@@ -173,6 +180,7 @@ class Step(Generic[In, Out]):
         workers: int = 1,
         runner: Runner | None = None,
         max_in_flight: int | None = None,
+        partitions: int | None = None,
         atomic: Atomic = False,
         publish_if: Callable[[Unpublished], object] | None = None,
     ) -> None:
@@ -183,7 +191,7 @@ class Step(Generic[In, Out]):
         set_fields(self, compensate=compensate)
         set_fields(self, checkpoint_seconds=checkpoint_seconds, timeout_seconds=timeout_seconds)
         set_fields(self, chunk_timeout_seconds=chunk_timeout_seconds, item_timeout_seconds=item_timeout_seconds)
-        set_fields(self, workers=workers, runner=runner, max_in_flight=max_in_flight)
+        set_fields(self, workers=workers, runner=runner, max_in_flight=max_in_flight, partitions=partitions)
         set_fields(self, atomic=atomic, publish_if=publish_if)
         _check_step(self)
         if atomic and skip is not None and skip.limit is None:
@@ -254,6 +262,8 @@ def _check_step(step: Step[Any, Any]) -> None:
         if value is not None and not isinstance(value, kind):
             raise DeclarationError(f"step '{step.name}': {field} must be a {kind.__name__}", f"got {value!r}")
     _check_publication(step)
+    if step.partitions is not None:
+        check_partitions(step)
 
 
 def _check_workers(step: Step[Any, Any]) -> None:
@@ -276,7 +286,7 @@ def _check_workers(step: Step[Any, Any]) -> None:
             f"got {step.runner or f'workers={step.workers}'}",
             "let one step pass distinct items on, and the next one process them with workers",
         )
-    if step.process is None and (step.runner is not None or step.workers > 1):
+    if step.process is None and step.partitions is None and (step.runner is not None or step.workers > 1):
         raise DeclarationError(
             f"step '{step.name}': workers need something to do", "there is no process=", "leave workers out"
         )

@@ -8,7 +8,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import wraps
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +20,7 @@ from batchwright.model.failure import Failure
 from batchwright.model.fault_points import reach
 from batchwright.ports import Scope
 from batchwright.writers import sqlite as sql
-from batchwright.writers import sqlite_routes, sqlite_staging, stage_folders
+from batchwright.writers import sqlite_routes, sqlite_staging, sqlite_statements, stage_folders
 
 Patch = Callable[[Any, str, Any], None]
 
@@ -69,22 +68,18 @@ def no_savepoint(patch: Patch) -> None:
         def in_transaction(self) -> bool:
             return self._connection.in_transaction
 
-    patch(sql.SqlSink, "_write_group", _with_connection(sql.SqlSink._write_group, WithoutSavepoints))
-    singly = sql.write_singly
+    grouped, singly = sql.write_group, sql.write_singly
+    patch(sql, "write_group", lambda connection, *rest: grouped(WithoutSavepoints(connection), *rest))
     patch(sql, "write_singly", lambda connection, *rest: singly(WithoutSavepoints(connection), *rest))
 
 
 def trigger_behind_a_cascade_overlooked(patch: Patch) -> None:
     """A single row is undone with a savepoint only where its own table has triggers, not one that it cascades to."""
-    patch(sql, "_ANY_TRIGGER", sql._ANY_TRIGGER.replace("'trigger'", "'trigger' AND tbl_name <> 'children'"))
-
-
-def _with_connection(method: Any, wrap: Any) -> Any:
-    @wraps(method)
-    def wrapped(self: Any, connection: Any, *arguments: Any) -> None:
-        method(self, connection if isinstance(connection, wrap) else wrap(connection), *arguments)
-
-    return wrapped
+    patch(
+        sqlite_statements,
+        "_ANY_TRIGGER",
+        sqlite_statements._ANY_TRIGGER.replace("'trigger'", "'trigger' AND tbl_name <> 'children'"),
+    )
 
 
 def position_asked_at_commit_time(patch: Patch) -> None:

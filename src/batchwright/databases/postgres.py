@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from urllib.parse import parse_qsl, quote, unquote
 
 from batchwright.databases.postgres_errors import classify, explained
-from batchwright.model.checkpoint import InstanceKey, StepKey
+from batchwright.model.checkpoint import StepKey
 from batchwright.model.errors import ConfigurationError, WriteError
 from batchwright.model.fault_points import reach
 from batchwright.model.guarantee import Fault
@@ -79,9 +79,9 @@ class Database:
 
 @runtime_checkable
 class Vouches(Protocol):
-    """A ledger that can show, inside a transaction of somebody else, that an instance is still ours."""
+    """A ledger that can show, inside a transaction of somebody else, that a step's work is still ours."""
 
-    def voucher(self, place: Database, key: InstanceKey) -> "Callable[[Connection], None] | None":
+    def voucher(self, place: Database, key: StepKey) -> "Callable[[Connection], None] | None":
         """What to call with a connection, inside the transaction that is to commit only for the owner.
 
         It holds the ownership to the end of that transaction, or raises FencedError. None: `place` is not the
@@ -105,7 +105,7 @@ def voucher_of(store: object, database: Database, key: StepKey) -> "Callable[[Co
     """The word of a step's store that the work is still ours, where it is in the same database."""
     if not isinstance(store, Vouches):
         return None
-    return store.voucher(database, InstanceKey(key.job, key.parameters_hash))
+    return store.voucher(database, key)
 
 
 def is_postgres(url: object) -> bool:

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
+from typing import Protocol
 
 from batchwright.model.events import Event, JobFinished
 from batchwright.model.fault_points import reach
@@ -17,6 +18,19 @@ MUTED_AFTER = 3
 CLOSE_SECONDS = 5.0
 
 _log = logging.getLogger("batchwright")
+
+
+class Announces(Protocol):
+    """Takes note of what is committed."""
+
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens, so that events need be made."""
+        ...
+
+    def announce(self, event: Event) -> None:
+        """Pass an event on. Never waits."""
+        ...
 
 
 class Announcer:

@@ -12,7 +12,7 @@ from batchwright.engine.restart import (
     Choices,
     finished_mark,
     require_same_addresses,
-    require_same_input,
+    require_same_ground,
     require_same_target,
 )
 from batchwright.engine.run_step import RunContext, check_adapters
@@ -77,12 +77,12 @@ def _check_standing(step: BoundStep, last: StepExecution, context: RunContext) -
         with closing(step.writer.open(Scope(key, context.ledger, context.clock, adopt=choices.adopt))) as sink:
             checkpoint = sink.recall()
             if last.status.complete:
-                finished_mark(step, checkpoint, choices)
+                finished_mark(step, checkpoint, choices, sink)
                 return
             require_same_target(step, last, checkpoint, sink, key, choices)
+            if checkpoint is not None:
+                require_same_ground(step, checkpoint, choices, sink)
     except GroundChangedError:
         raise
     except Exception:  # noqa: BLE001 - the step asks again, waits for what passes, and fails with what does not
         return
-    if checkpoint is not None:
-        require_same_input(step, checkpoint.position, choices, finished=checkpoint.finished)

@@ -26,6 +26,7 @@ from batchwright.model.errors import (
     FencedError,
     GroundChangedError,
     ItemsFailed,
+    ReadError,
     StopRequestedError,
     WriteError,
 )
@@ -43,8 +44,8 @@ class OpenTarget:
     """A step's open sink with everything that commits need. `checkpoint` is the last one committed.
 
     `undoes` says that what is written can be undone until it is committed; `owned` raises FencedError once the work may
-    be somebody else's; `holds` says that no commit is durable before the end; `sent` are the failures of the last
-    commit that was tried.
+    be somebody else's; `holds` says that no commit is durable before the end; `beside` gives the counts of the step's
+    other partitions; `sent` are the failures of the last commit that was tried.
     """
 
     step: str
@@ -58,6 +59,7 @@ class OpenTarget:
     committed: Callable[[Checkpoint, Sequence[Failure]], None]
     owned: Callable[[], None]
     holds: bool = False
+    beside: Callable[[Counts], Counts] | None = None
     rollbacks: int = field(default=0, init=False)
     retried: int = field(default=0, init=False)
     sent: Sequence[Failure] = field(default=(), init=False)
@@ -140,6 +142,14 @@ def finish_target(target: OpenTarget) -> None:
             if not _tries_again(target, error, fault, tries):
                 raise target.explained(error) from error
             target.attempts.pause(wait_seconds(target.write_retry, tries))
+
+
+def require_sound(step: str, counts: Counts, limit: Skip | None) -> None:
+    """Raise FailureLimitError if too much has failed over everything, ReadError for counts that do not add up."""
+    if limit is not None and limit.exceeded(counts.failed, counts.read, at_end=True):
+        raise FailureLimitError(step, counts.failed, counts.read, limit.limit)
+    if not counts.balanced:
+        raise ReadError(f"step '{step}': the counts do not add up", f"{counts}", "please report this")
 
 
 def too_late(step: Step[Any, Any], processed: Processed, error: Exception, secrets: Sequence[str]) -> WriteError:
@@ -263,6 +273,8 @@ def _commit(target: OpenTarget, processed: Processed, outputs: int) -> BaseExcep
         return processed.ended_by
     checkpoint = _checkpoint_after(target, processed, outputs)
     counts = checkpoint.counts
+    if target.limit is not None and target.beside is not None and processed.failed:
+        counts += target.beside(counts)
     if target.limit is not None and target.limit.exceeded(counts.failed, counts.read):
         last = processed.failed[max(processed.failed)].error if processed.failed else None
         words = describe_error(last, target.recorder.secrets) if last else ""

@@ -125,7 +125,8 @@ def replay_warnings(bound: BoundStep) -> tuple[str, ...]:
     if writer.guarantee is Guarantee.AT_LEAST_ONCE:
         return (f"step '{step.name}': killed in between, {step.target_address} is given the same items once more",)
     # An upsert: a table, and no word of what to do in a conflict but to take the place of the row that is there.
-    if getattr(writer, "table", None) is not None and getattr(writer, "conflict", "") is None:
+    table = getattr(writer, "table", None)
+    if table is not None and getattr(writer, "conflict", "") is None and not table.version:
         return (f"step '{step.name}': rows of the same key that are newer are overwritten by replayed ones",)
     return ()
 

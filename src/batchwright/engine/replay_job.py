@@ -164,6 +164,7 @@ def _context(job: Job, run: int, execution: JobExecution, around: Surroundings, 
         announcer=around.announcer,
         ownership=ownership,
         secrets=job.secrets,
+        ledgers=around.ledgers,
     )
 
 

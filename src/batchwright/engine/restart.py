@@ -16,11 +16,13 @@ from dataclasses import dataclass, replace
 
 from batchwright.abilities import Fingerprints, HasIdentity
 from batchwright.engine.recall_checkpoint import ask
+from batchwright.engine.split_step import parts_of, rows_of
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, StepKey
 from batchwright.model.errors import ACCEPT_INPUT, ADOPT, BEGIN_AGAIN, LEAVE_FINISHED, GroundChangedError
 from batchwright.model.execution import StepExecution
 from batchwright.model.failure import Failure
+from batchwright.model.partition import in_all, plan_of
 from batchwright.ports import Ledger, Reader, Settles, Sink
 from batchwright.step import BoundStep
 
@@ -51,6 +53,12 @@ def recall(
         require_same_addresses(bound, last, choices)
     checkpoint = ask(sink, bound.step.write_retry, pause)
     require_same_target(bound, last, checkpoint, sink, key, choices)
+    if checkpoint is not None and not checkpoint.finished and plan_of(checkpoint) is not None:
+        raise GroundChangedError(
+            f"step '{key.step}' was begun in partitions",
+            f"{bound.step.target_address} has a plan of {len(plan_of(checkpoint) or ()):,}",
+            f"declare partitions= again, however many: the plan is gone on with; or {BEGIN_AGAIN}",
+        )
     if checkpoint is not None:
         found = checkpoint.position
         position = on_same_input(bound, found, choices, finished=checkpoint.finished)
@@ -78,13 +86,15 @@ def require_finished(
     None if its target lacks the mark and is to be adopted. Raises GroundChangedError if it is not to be adopted, and if
     the input has changed or grown since and that is not accepted.
     """
-    return finished_mark(bound, ask(sink, bound.step.write_retry, pause), choices)
+    return finished_mark(bound, ask(sink, bound.step.write_retry, pause), choices, sink)
 
 
-def finished_mark(bound: BoundStep, checkpoint: Checkpoint | None, choices: Choices) -> tuple[Checkpoint | None, str]:
+def finished_mark(
+    bound: BoundStep, checkpoint: Checkpoint | None, choices: Choices, sink: Sink[object]
+) -> tuple[Checkpoint | None, str]:
     """The same for a target that has been asked."""
     if checkpoint is not None and checkpoint.finished:
-        return checkpoint, require_same_input(bound, checkpoint.position, choices, finished=True)
+        return checkpoint, require_same_ground(bound, checkpoint, choices, sink)
     if not choices.adopt:
         raise GroundChangedError(
             f"step '{bound.step.name}' was completed, but its target does not show it",
@@ -115,6 +125,33 @@ def require_same_input(bound: BoundStep, position: Position, choices: Choices, *
             f"put it back as it was, {LEAVE_FINISHED if finished else ACCEPT_INPUT}, or {BEGIN_AGAIN}",
         )
     return found
+
+
+def require_same_ground(bound: BoundStep, checkpoint: Checkpoint, choices: Choices, sink: Sink[object]) -> str:
+    """As `require_same_input`, of a step that may have been split: then every part is compared, read or not.
+
+    What is different in a part is not accepted before the step is finished: where other records stand, the ends of the
+    parts are not between two of them any more.
+    """
+    specs, finished = plan_of(checkpoint), checkpoint.finished
+    if specs is None:
+        return require_same_input(bound, checkpoint.position, choices, finished=finished)
+    found, known = "", rows_of(sink).checkpoints()
+    for number, part in parts_of(bound, specs).items():
+        at = known.get(number, Checkpoint(Position(0)))
+        found = found or changes(part.reader, at.position, finished=at.finished)
+    if found and not (finished and choices.accept_input):
+        raise split_otherwise(bound.step.name, found)
+    return found
+
+
+def split_otherwise(step: str, found: str) -> GroundChangedError:
+    """The error of an input that is not the one that was split."""
+    return GroundChangedError(
+        f"the input of step '{step}' has changed since it was split into partitions",
+        found,
+        f"put it back as it was, or {BEGIN_AGAIN}",
+    )
 
 
 def changes(reader: Reader[object], position: Position, *, finished: bool) -> str:
@@ -158,7 +195,7 @@ def require_same_target(
         return
     _require_identity(bound, last, sink)
     # A transactional target is never behind the ledger, whose copy follows it.
-    found, known = checkpoint.counts.read if checkpoint else 0, last.counts.read if last else 0
+    found, known = _read_in(sink, checkpoint), last.counts.read if last else 0
     if found < known:
         raise GroundChangedError(
             f"step '{key.step}': its target lacks work that was committed to it",
@@ -172,6 +209,14 @@ def require_same_target(
             f"the target knows lap {lap} of this work, the ledger lap {key.lap}",
             f"restore the ledger, {ADOPT}, or {BEGIN_AGAIN}",
         )
+
+
+def _read_in(sink: Sink[object], checkpoint: Checkpoint | None) -> int:
+    """How many items of the step are done, by its target's word; in all its partitions, if it has any."""
+    if checkpoint is None:
+        return 0
+    in_parts = plan_of(checkpoint) is not None and not checkpoint.finished
+    return in_all(rows_of(sink).checkpoints().values()).read if in_parts else checkpoint.counts.read
 
 
 def _require_identity(bound: BoundStep, last: StepExecution | None, sink: Sink[object]) -> None:

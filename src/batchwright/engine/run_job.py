@@ -18,7 +18,9 @@ from batchwright.engine.drive import drive
 from batchwright.engine.recall_results import recorded_results
 from batchwright.engine.record_failure import describe_error
 from batchwright.engine.restart import Choices, require_finished, require_same_addresses
+from batchwright.engine.run_partitions import run_partitions
 from batchwright.engine.run_step import RunContext, run_step
+from batchwright.engine.split_step import failures_in
 from batchwright.engine.stop import Stop, pause
 from batchwright.engine.take_over import steps_to_keep, take_over
 from batchwright.job import Job, ordered_steps
@@ -64,7 +66,7 @@ class RunOptions:
 class Surroundings:
     """What a run works with. `failures` reads a run's failures; `report` writes them to a file and names it.
 
-    `watched` is the context in which a run is watched for what asks it to stop.
+    `watched` is the context in which a run is watched for what asks it to stop; `ledgers` opens the ledger once more.
     """
 
     ledger: Ledger
@@ -74,6 +76,7 @@ class Surroundings:
     failures: Callable[[int], Iterator[Failure]]
     report: Callable[[int], str]
     watched: Callable[[int], AbstractContextManager[object]] = nullcontext
+    ledgers: Callable[[], AbstractContextManager[Ledger]] | None = None
 
 
 Outcome = tuple[JobResult, BaseException | None]
@@ -91,7 +94,11 @@ def run_job(job: Job, bound: Mapping[str, BoundStep], options: RunOptions, aroun
     Raises AlreadyRunningError, AbandonedError, GroundChangedError and ConfirmationError before anything is recorded. A
     stop that comes before that, while a target is waited for, leaves no execution: its result is that of run 0.
     """
-    return drive(job_in_work(job, bound, options, around), lambda begun: run_step(*begun))
+    return drive(job_in_work(job, bound, options, around), lambda begun: _run_step(*begun))
+
+
+def _run_step(bound: BoundStep, context: RunContext) -> StepEnd:
+    return run_step(bound, context) if bound.step.partitions is None else run_partitions(bound, context)
 
 
 def job_in_work(job: Job, bound: Mapping[str, BoundStep], options: RunOptions, around: Surroundings) -> JobInWork:
@@ -188,6 +195,7 @@ def _context(
         max_failures=options.max_failures,
         timeout_seconds=job.timeout_seconds if options.timeout_seconds is None else options.timeout_seconds,
         choices=options.choices,
+        ledgers=around.ledgers,
     )
 
 
@@ -326,7 +334,7 @@ def _completed(bound: BoundStep, context: RunContext) -> StepResult | None:
         checkpoint, changed = require_finished(bound, sink, partial(pause, context.clock, context.stop), choices)
         # A step that has set items aside is complete without failures once each is replayed or ignored.
         some = checkpoint is not None and checkpoint.counts.failed
-        still_open = some and any(failure.state is FailureState.OPEN for failure in sink.failures())
+        still_open = some and any(failure.state is FailureState.OPEN for failure in failures_in(sink, checkpoint))
     if checkpoint is None:
         return None
     counts = checkpoint.counts

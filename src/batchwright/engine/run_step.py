@@ -8,15 +8,16 @@ The states of a step, and what holds in each when the process dies:
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from typing import Any
 
-from batchwright.engine.announce import Announcer
+from batchwright.engine.announce import Announces
 from batchwright.engine.attempt import Attempts
-from batchwright.engine.commit_chunk import OpenTarget, commit_chunk, finish_target, too_late
+from batchwright.engine.commit_chunk import OpenTarget, commit_chunk, finish_target, require_sound, too_late
+from batchwright.engine.count_beside import counting_beside, limit_of
 from batchwright.engine.deduplicate import keeping_keys
 from batchwright.engine.drive import drive
 from batchwright.engine.measure_memory import peak_memory_bytes
@@ -36,7 +37,6 @@ from batchwright.model.errors import (
     DamagedOutputError,
     FailureLimitError,
     FencedError,
-    ReadError,
     StopRequestedError,
 )
 from batchwright.model.events import ChunkCommitted, ItemFailed, StepFinished, StepStarted
@@ -58,7 +58,10 @@ NOTE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What all steps of a run share. `limit` ends a step after so many items; `max_failures` overrides limits."""
+    """What all steps of a run share. `limit` ends a step after so many items; `max_failures` overrides limits.
+
+    `partition` is the one that is worked on, if any; `ledgers` opens the ledger once more, for another thread.
+    """
 
     run: int
     key: InstanceKey
@@ -66,7 +69,7 @@ class RunContext:
     ledger: Ledger
     clock: Clock
     stop: Stop
-    announcer: Announcer
+    announcer: Announces
     ownership: Ownership
     secrets: Sequence[str] = ()
     limit: int | None = None
@@ -75,14 +78,16 @@ class RunContext:
     kept: Mapping[str, int] = field(default_factory=dict)
     choices: Choices = field(default_factory=Choices)
     warnings: tuple[str, ...] = ()
+    partition: int = 0
+    ledgers: Callable[[], AbstractContextManager[Ledger]] | None = None
 
     def step_key(self, step: str) -> StepKey:
         """What everything durable about a step is stored under."""
-        return self.key.step(self.lap, step)
+        return replace(self.key.step(self.lap, step), partition=self.partition)
 
 
 @dataclass(slots=True)
-class _Running:
+class Running:
     """A step while it runs: what is committed, and what of it the ledger does not know yet."""
 
     bound: BoundStep
@@ -195,20 +200,20 @@ def step_in_work(
         checkpoint = recall(bound, key, sink, context.ledger, wait, choices)
         running = _begin(bound, context, checkpoint, sink)
         if running.checkpoint.finished:
-            return running.end(_finished_status(running.checkpoint.counts)), None
+            return running.end(finished_status(running.checkpoint.counts)), None
         try:
             error = yield _in_work(running, _open_target(running, sink), resumed=checkpoint is not None)
             if error is None:
-                return running.end(_finished_status(running.checkpoint.counts)), None
+                return running.end(finished_status(running.checkpoint.counts)), None
         except KeyboardInterrupt as interrupted:
-            _interrupted(running, interrupted)
+            close_interrupted(running, interrupted)
             raise
         except (Exception, SystemExit) as raised:  # noqa: BLE001 - whatever ends a step is in its result
             error = raised
         error = _flushed(sink, error)
     if isinstance(error, StopRequestedError):
         return running.end(Status.STOPPED, stop.requested or str(error)), None
-    return _failed(running, error), error
+    return close_failed(running, error), error
 
 
 def check_adapters(bound: BoundStep) -> None:
@@ -218,14 +223,14 @@ def check_adapters(bound: BoundStep) -> None:
             adapter.check()
 
 
-def _begin(bound: BoundStep, context: RunContext, checkpoint: Checkpoint | None, sink: Sink[Any]) -> _Running:
+def _begin(bound: BoundStep, context: RunContext, checkpoint: Checkpoint | None, sink: Sink[Any]) -> Running:
     step, writer, key = bound.step, bound.writer, context.step_key(bound.step.name)
     missing = failures_behind(key, checkpoint, sink, context.ledger) if checkpoint else iter(())
     begun = context.ledger.begin_step(context.run, key, step.source_address, step.target_address, writer.guarantee)
     now, read = context.clock.monotonic(), checkpoint.counts.read if checkpoint else 0
     identity = identity_of(sink) or begun.target_identity
     start = checkpoint or Checkpoint(Position(0))
-    running = _Running(bound, context, sink, begun.id, identity, start, now, now, read)
+    running = Running(bound, context, sink, begun.id, identity, start, now, now, read)
     while batch := list(islice(missing, FAILURES_AT_ONCE)):
         context.ledger.note_progress(begun.id, running.outcome(Status.RUNNING), batch)
     if context.announcer.heard:
@@ -244,7 +249,7 @@ def _flushed(sink: Sink[Any], error: BaseException) -> BaseException:
     return error
 
 
-def _interrupted(running: _Running, interrupted: KeyboardInterrupt) -> None:
+def close_interrupted(running: Running, interrupted: KeyboardInterrupt) -> None:
     """Close the step, if the ledger lets us: whoever is not waited for does not wait either."""
     try:
         running.end(Status.STOPPED, running.context.stop.requested or "interrupted")
@@ -252,7 +257,8 @@ def _interrupted(running: _Running, interrupted: KeyboardInterrupt) -> None:
         interrupted.add_note(f"and then: {second}")
 
 
-def _failed(running: _Running, error: BaseException) -> StepResult:
+def close_failed(running: Running, error: BaseException) -> StepResult:
+    """Close the step with the error that ended it."""
     try:
         return running.end(Status.FAILED, describe_error(error, running.context.secrets))
     except BatchwrightError as second:
@@ -260,7 +266,7 @@ def _failed(running: _Running, error: BaseException) -> StepResult:
         raise second from error
 
 
-def _in_work(running: _Running, target: OpenTarget, *, resumed: bool) -> StepInWork:
+def _in_work(running: Running, target: OpenTarget, *, resumed: bool) -> StepInWork:
     context, after = running.context, running.checkpoint.position if resumed else None
     return StepInWork(
         target,
@@ -272,7 +278,7 @@ def _in_work(running: _Running, target: OpenTarget, *, resumed: bool) -> StepInW
     )
 
 
-def _run_chunks(running: _Running, target: OpenTarget, *, resumed: bool) -> BaseException | None:
+def _run_chunks(running: Running, target: OpenTarget, *, resumed: bool) -> BaseException | None:
     """Read, process and commit until the input ends (None) or something ends the step (its error)."""
     context, after = running.context, running.checkpoint.position if resumed else None
     limited, meter = Limited(context.limit, running.bound.reader), running.meter
@@ -293,7 +299,7 @@ def _run_chunks(running: _Running, target: OpenTarget, *, resumed: bool) -> Base
     return None
 
 
-def _note_and_commit(running: _Running, target: OpenTarget, processed: Processed) -> BaseException | None:
+def _note_and_commit(running: Running, target: OpenTarget, processed: Processed) -> BaseException | None:
     """Commit a part of the input; the error that ends the step, or None."""
     error, at = processed.ended_by, processed.ended_at
     if error is not None and at is not None and not isinstance(error, StopRequestedError):
@@ -304,7 +310,7 @@ def _note_and_commit(running: _Running, target: OpenTarget, processed: Processed
     return ended_by
 
 
-def _commit_in_time(running: _Running, target: OpenTarget, processed: Processed) -> BaseException | None:
+def _commit_in_time(running: Running, target: OpenTarget, processed: Processed) -> BaseException | None:
     """Commit, unless the chunk's time is over first, or a stop does not wait for it: then it is rolled back."""
     step, stop = running.bound.step, running.context.stop
     with ExitStack() as stack:
@@ -322,25 +328,19 @@ def _commit_in_time(running: _Running, target: OpenTarget, processed: Processed)
             raise
 
 
-def _finish(running: _Running, target: OpenTarget) -> None:
+def _finish(running: Running, target: OpenTarget) -> None:
     """Judge the rate of failures over everything, reconcile the counts, and finish the target."""
-    counts, step = target.checkpoint.counts, running.bound.step
-    if target.limit is not None and target.limit.exceeded(counts.failed, counts.read, at_end=True):
-        raise FailureLimitError(step.name, counts.failed, counts.read, target.limit.limit)
-    if not counts.balanced:
-        raise ReadError(f"step '{step.name}': the counts do not add up", f"{counts}", "please report this")
+    require_sound(running.bound.step.name, target.checkpoint.counts, None if target.beside else target.limit)
     running.context.ownership.check()
     finish_target(target)
     if target.holds:
         running.committed(target.checkpoint, running.held)
 
 
-def _open_target(running: _Running, sink: Sink[Any]) -> OpenTarget:
+def _open_target(running: Running, sink: Sink[Any]) -> OpenTarget:
     step, context, bound = running.bound.step, running.context, running.bound
     wait = partial(pause, context.clock, context.stop)
-    limit, holds = step.skip, step.atomic == "transaction"
-    if limit is not None and context.max_failures is not None:
-        limit = replace(limit, limit=context.max_failures)
+    limit, holds = limit_of(step, context.max_failures), step.atomic == "transaction"
     return OpenTarget(
         step=step.name,
         sink=sink,
@@ -353,6 +353,7 @@ def _open_target(running: _Running, sink: Sink[Any]) -> OpenTarget:
         committed=running.hold if holds else running.committed,
         owned=partial(_require_time, context),
         holds=holds,
+        beside=counting_beside(sink, step, limit) if context.partition else None,
     )
 
 
@@ -363,14 +364,15 @@ def _require_time(context: RunContext) -> None:
         raise ChunkTimeoutError
 
 
-def _note(running: _Running, error: BaseException, verb: str, position: Position) -> None:
+def _note(running: Running, error: BaseException, verb: str, position: Position) -> None:
     # An item's error is noted once, where it is seen first; a user's own notes are no reason to be silent.
     known = ("while processing item ", "while writing item ")
     if not any(str(note).startswith(known) for note in getattr(error, "__notes__", ())):
         note_place(error, verb, running.bound.reader, position, (running.bound.step.name, running.context.key.job))
 
 
-def _finished_status(counts: Counts) -> Status:
+def finished_status(counts: Counts) -> Status:
+    """How a step is complete."""
     return Status.COMPLETED_WITH_FAILURES if counts.failed else Status.COMPLETED
 
 

@@ -24,8 +24,13 @@ GOODBYE_SECONDS = 2.0
 class Stop:
     """A request to stop, which any thread or signal handler may make. The first reason holds."""
 
-    def __init__(self, heard: Callable[[str], None] | None = None) -> None:
-        """Not requested. `heard` is called once, with the reason, by whoever asks first; it must not take a lock."""
+    def __init__(self, heard: Callable[[str], None] | None = None, above: "Stop | None" = None) -> None:
+        """Not requested. `heard` is called once, with the reason, by whoever asks first; it must not take a lock.
+
+        What is asked of the one `above` is asked of this one too, but not the other way round.
+        """
+        self._above = above
+        self._below: tuple[Stop, ...] = ()
         self._reason: str | None = None
         self._now = False
         self._heard = heard
@@ -48,6 +53,8 @@ class Stop:
         for deadline in self._deadlines:
             if self._reason is None and deadline.passed:
                 self.request(deadline.reason)
+        if self._above is not None and self._above.requested is not None:
+            self.request(self._above.requested, now=self._above.now)
         return self._reason
 
     @property
@@ -60,6 +67,16 @@ class Stop:
         """Whether the time of the chunk that is being written is over."""
         chunk = self._chunk
         return chunk is not None and chunk.passed
+
+    @contextmanager
+    def divided(self) -> Iterator["Stop"]:
+        """One of the same kind for a part of the work, which can be stopped alone; while the context lasts."""
+        made = Stop(above=self)
+        self._below = (*self._below, made)
+        try:
+            yield made
+        finally:
+            self._below = tuple(stop for stop in self._below if stop is not made)
 
     @contextmanager
     def deadline(self, clock: Clock, seconds: float | None, reason: str) -> Iterator[None]:
@@ -107,6 +124,8 @@ class Stop:
             overdue = late and entry.writes
             if stopping or overdue:
                 entry.adapter.interrupt(now=self._now or overdue)
+        for stop in self._below:
+            stop.press()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ The one rule: the order of columns is said once, here, for the side that writes 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -92,6 +93,16 @@ def in_job_order(steps: Iterable[StepExecution], run: JobExecution) -> list[Step
     return sorted(steps, key=lambda step: (places.get(step.key.step, len(places)), step.key.partition, step.id))
 
 
+def without_partitions(steps: Sequence[StepExecution]) -> list[StepExecution]:
+    """Steps as a whole; of a replay, which has no execution of a step in partitions as a whole, all."""
+    return [step for step in steps if step.key.partition == 0 or step.kind != "run"]
+
+
+def of_partitions(steps: Sequence[StepExecution], name: str) -> list[StepExecution]:
+    """The partitions of one step, in order."""
+    return [step for step in steps if step.key.step == name and step.key.partition > 0]
+
+
 def failures_by_page(fetch: FetchFailures, step: str | None) -> Iterator[Failure]:
     """Failures by step, partition and ordinal, a page at a time, so that nothing stays open between two pages.
 
@@ -101,7 +112,7 @@ def failures_by_page(fetch: FetchFailures, step: str | None) -> Iterator[Failure
     while True:
         page = fetch(after, PAGE)
         for *row, partition in page:
-            yield failure_of(row)
+            yield replace(failure_of(row), partition=partition)
             after = (row[0], partition, row[1])
         if len(page) < PAGE:
             return

@@ -1,4 +1,4 @@
-"""One owner for each instance: a lock of the operating system on a file beside the ledger.
+"""One owner for each instance, and for each partition at work: a lock of the system on a file beside the ledger.
 
 The one rule: the lock lives exactly as long as the process that took it. Lock files are never removed: a process that
 waits on a file already unlinked would own nothing.
@@ -10,18 +10,21 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from batchwright.ledgers.transitions import this_host
-from batchwright.model.checkpoint import InstanceKey
+from batchwright.model.checkpoint import InstanceKey, StepKey
 from batchwright.model.errors import AlreadyRunningError, LedgerError
 
 WAIT_SECONDS = 0.5
 """How long a start waits for a lock: somebody who only looks holds it for an instant, and the killed die slowly."""
 
 _PAUSE_SECONDS = 0.01
+
+Owned = InstanceKey | StepKey
+"""What is owned: an instance, or a partition of a step."""
 
 
 class LockOwnership:
@@ -41,8 +44,8 @@ _held: set[_Held] = set()
 
 
 @contextlib.contextmanager
-def hold(folder: Path, key: InstanceKey, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
-    """Hold the lock of this instance while the context lasts; threads of one process exclude each other too.
+def hold(folder: Path, key: Owned, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
+    """Hold this lock while the context lasts; threads of one process exclude each other too.
 
     Raises AlreadyRunningError if somebody else holds it, LedgerError if the folder cannot hold locks.
     """
@@ -55,7 +58,14 @@ def hold(folder: Path, key: InstanceKey, *, wait_seconds: float = WAIT_SECONDS) 
         _release(held, folder, key)
 
 
-def is_held(folder: Path, key: InstanceKey) -> bool:
+@contextlib.contextmanager
+def own_partition(folder: Path, key: StepKey) -> Iterator[LockOwnership]:
+    """Own a partition, whatever the lap: there is one lap at a time. Raises AlreadyRunningError at once."""
+    with hold(folder, replace(key, lap=0), wait_seconds=0):
+        yield LockOwnership()
+
+
+def is_held(folder: Path, key: Owned) -> bool:
     """Whether somebody holds the lock of this instance. Writes nothing; True where it cannot be told."""
     try:
         descriptor = os.open(_lock_file(folder, key), os.O_RDONLY)
@@ -73,7 +83,7 @@ def is_held(folder: Path, key: InstanceKey) -> bool:
     return False
 
 
-def _acquire(folder: Path, key: InstanceKey, wait_seconds: float) -> int:
+def _acquire(folder: Path, key: Owned, wait_seconds: float) -> int:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(_lock_file(folder, key), os.O_RDWR | os.O_CREAT, 0o600)
@@ -87,7 +97,7 @@ def _acquire(folder: Path, key: InstanceKey, wait_seconds: float) -> int:
     return descriptor
 
 
-def _lock(descriptor: int, folder: Path, key: InstanceKey, wait_seconds: float) -> None:
+def _lock(descriptor: int, folder: Path, key: Owned, wait_seconds: float) -> None:
     deadline = time.monotonic() + wait_seconds
     while True:
         try:
@@ -102,7 +112,7 @@ def _lock(descriptor: int, folder: Path, key: InstanceKey, wait_seconds: float) 
             return
 
 
-def _release(held: _Held, folder: Path, key: InstanceKey) -> None:
+def _release(held: _Held, folder: Path, key: Owned) -> None:
     if held.descriptor is None:
         return  # we are a forked child: the lock is our parent's
     # Still ours: after the close it may be the next owner's.
@@ -127,7 +137,7 @@ def _close_in_child() -> None:
 os.register_at_fork(after_in_child=_close_in_child)
 
 
-def _describe_holder(folder: Path, key: InstanceKey) -> None:
+def _describe_holder(folder: Path, key: Owned) -> None:
     holder = {"job": key.job, "host": this_host(), "pid": os.getpid(), "since": datetime.now(UTC).isoformat()}
     file = _holder_file(folder, key)
     part = file.with_suffix(".part")
@@ -140,7 +150,7 @@ def _describe_holder(folder: Path, key: InstanceKey) -> None:
         raise _unusable(folder, error) from error
 
 
-def _already_running(folder: Path, key: InstanceKey) -> AlreadyRunningError:
+def _already_running(folder: Path, key: Owned) -> AlreadyRunningError:
     try:
         holder = json.loads(_holder_file(folder, key).read_text("utf-8"))
         where = f"process {holder['pid']} on {holder['host']}"
@@ -159,9 +169,9 @@ def _unusable(folder: Path, error: OSError) -> LedgerError:
     )
 
 
-def _lock_file(folder: Path, key: InstanceKey) -> Path:
+def _lock_file(folder: Path, key: Owned) -> Path:
     return folder / f"{key.digest}.lock"
 
 
-def _holder_file(folder: Path, key: InstanceKey) -> Path:
+def _holder_file(folder: Path, key: Owned) -> Path:
     return folder / f"{key.digest}.json"

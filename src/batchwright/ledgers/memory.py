@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
-from batchwright.ledgers.execution_rows import belongs_to, of_lap
+from batchwright.ledgers.execution_rows import belongs_to, in_job_order, of_lap, of_partitions, without_partitions
 from batchwright.ledgers.failure_groups import cause_of, group_failures
 from batchwright.ledgers.locks import LockOwnership
 from batchwright.ledgers.memory_records import is_later, of_instance, status_of, through_codec, with_outcome
@@ -46,7 +46,7 @@ class MemoryLedger:
     def __init__(self) -> None:
         """Start empty."""
         self._guard = threading.Lock()
-        self._owned: dict[InstanceKey, datetime] = {}
+        self._owned: dict[InstanceKey | StepKey, datetime] = {}
         self._laps: dict[InstanceKey, int] = {}
         self._runs: dict[int, JobExecution] = {}
         self._numbers, self._numbers_of_steps = count(1), count(1)
@@ -61,10 +61,13 @@ class MemoryLedger:
         """Own this instance while the context lasts. Raises AlreadyRunningError at once."""
         return self._own(key)
 
+    def own_partition(self, key: StepKey) -> AbstractContextManager[LockOwnership]:
+        """Own this partition while the context lasts. Raises AlreadyRunningError at once."""
+        return self._own(key)
+
     def last_run(self, key: InstanceKey) -> JobExecution | None:
         """The newest execution of kind `run` of this instance."""
-        runs = (run for run in reversed(list(self._runs.values())) if run.key == key and run.kind == "run")
-        return next(runs, None)
+        return next((run for run in reversed([*self._runs.values()]) if run.key == key and run.kind == "run"), None)
 
     def begin_run(self, request: RunRequest) -> JobExecution:
         """Record a new execution, STARTING; close those that are still live. Raises LedgerError without ownership."""
@@ -164,8 +167,7 @@ class MemoryLedger:
 
     def last_step(self, key: StepKey) -> StepExecution | None:
         """The newest execution of this step in this lap, of kind `run`."""
-        steps = (step for step in reversed(list(self._steps.values())) if step.key == key and step.kind == "run")
-        return next(steps, None)
+        return next((one for one in reversed([*self._steps.values()]) if one.key == key and one.kind == "run"), None)
 
     def load_checkpoint(self, key: StepKey) -> Checkpoint | None:
         """The last checkpoint stored under this key."""
@@ -293,13 +295,18 @@ class MemoryLedger:
 
     def steps(self, run: int) -> list[StepExecution]:
         """The newest execution of each step of this run's lap up to it, in the job's order; for a replay its own."""
+        return without_partitions(self._steps_of(run))
+
+    def partitions(self, run: int, step: str) -> list[StepExecution]:
+        """The newest execution of each partition of a step of this run's lap, up to it."""
+        return of_partitions(self._steps_of(run), step)
+
+    def _steps_of(self, run: int) -> list[StepExecution]:
         job_run = self._runs.get(run)
         if job_run is None:
             return []
         newest = {step.key: step for step in self._steps.values() if belongs_to(step, job_run)}
-        steps = [replace(step, status=self._judged_status(step)) for step in newest.values()]
-        places = {name: place for place, name in enumerate(job_run.steps)}
-        return sorted(steps, key=lambda step: (places.get(step.key.step, len(places)), step.key.partition, step.id))
+        return in_job_order(map(self._judged_step, newest.values()), job_run)
 
     def failures(self, run: int, *, step: str | None = None, open_only: bool = False) -> Iterator[Failure]:
         """The failures of this run's lap, by step, partition and ordinal."""
@@ -308,7 +315,7 @@ class MemoryLedger:
         for key in sorted(keys, key=lambda key: (key.step, key.partition)):
             for failure in self.load_failures(key):
                 if failure.state is FailureState.OPEN or not open_only:
-                    yield failure
+                    yield replace(failure, partition=key.partition)
 
     def failure_groups(self, run: int) -> list[FailureGroup]:
         """The same, grouped by cause, most frequent first."""
@@ -335,7 +342,7 @@ class MemoryLedger:
         """Do nothing: the record lasts as long as the object."""
 
     @contextlib.contextmanager
-    def _own(self, key: InstanceKey) -> Iterator[LockOwnership]:
+    def _own(self, key: InstanceKey | StepKey) -> Iterator[LockOwnership]:
         with self._guard:
             if key in self._owned:
                 where = f"process {os.getpid()} on {this_host()}"
@@ -388,6 +395,6 @@ class MemoryLedger:
     def _judged(self, run: JobExecution) -> JobExecution:
         return replace(run, status=Status.LOST) if run.status.live and run.key not in self._owned else seen(run)
 
-    def _judged_status(self, step: StepExecution) -> Status:
-        run = self._judged(self._runs[step.run])
-        return Status.LOST if step.status.live and not run.status.live else step.status
+    def _judged_step(self, step: StepExecution) -> StepExecution:
+        lost = step.status.live and not self._judged(self._runs[step.run]).status.live
+        return replace(step, status=Status.LOST) if lost else step

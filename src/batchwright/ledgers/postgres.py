@@ -18,7 +18,7 @@ from batchwright.databases.records import key_values
 from batchwright.ledgers import postgres_executions as executions
 from batchwright.ledgers.effect_rows import END, EffectStatements, effect_of, effect_values
 from batchwright.ledgers.postgres_history import PostgresHistory
-from batchwright.ledgers.postgres_lease import Lease, LeaseTimes, boot_seconds, hold
+from batchwright.ledgers.postgres_lease import Lease, LeaseTimes, boot_seconds, hold, partition_lease
 from batchwright.ledgers.postgres_session import Session, opening, prepare, run
 from batchwright.ledgers.transitions import not_owned, refused
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
@@ -80,12 +80,20 @@ class PostgresLedger:
         """
         return self._own(key)
 
-    def voucher(self, place: Database, key: InstanceKey) -> Callable[["Connection"], None] | None:
+    def another(self) -> "PostgresLedger":
+        """The same database on a connection of its own, for another thread."""
+        return PostgresLedger(self._url, times=self._times, clock=self._clock)
+
+    def own_partition(self, key: StepKey) -> AbstractContextManager[Lease]:
+        """Own this partition while the context lasts and its lease is kept up. Raises AlreadyRunningError at once."""
+        return self._own(partition_lease(key))
+
+    def voucher(self, place: Database, key: StepKey) -> Callable[["Connection"], None] | None:
         """What a transaction on a target in the ledger's own database and schema calls, to commit only for the owner.
 
         With it a successor that has claimed the lease need not have reached a target to keep a zombie out of it.
         """
-        lease, ours = self._leases.get(key), self._session.database
+        lease, ours = self._leases.get(self._instance(key)), self._session.database
         if lease is None or (place, place.schema) != (ours, ours.schema):
             return None
         return partial(lease.vouch, schema=ours.schema)
@@ -153,7 +161,7 @@ class PostgresLedger:
                 made.append(begun.id)
             return begun
 
-        return self._write(_instance(key), work)
+        return self._write(self._instance(key), work)
 
     def note_progress(self, step_execution: int, outcome: StepOutcome, failures: Sequence[Failure]) -> None:
         """Copy counts and failures of a running step, in one transaction; its status stays.
@@ -166,7 +174,7 @@ class PostgresLedger:
             executions.note_step(connection, self._schema, step_execution, outcome)
             records.put_failures(connection, self._schema, key, failures)
 
-        self._write(_instance(key), work)
+        self._write(self._instance(key), work)
 
     def end_step(self, step_execution: int, outcome: StepOutcome, failures: Sequence[Failure]) -> None:
         """Close an execution of a step with its counts and last failures, in one transaction.
@@ -180,7 +188,7 @@ class PostgresLedger:
             executions.end_step(connection, self._schema, step_execution, outcome, doubts)
             records.put_failures(connection, self._schema, key, failures)
 
-        self._write(_instance(key), work)
+        self._write(self._instance(key), work)
 
     def last_step(self, key: StepKey) -> StepExecution | None:
         """The newest execution of this step in this lap, of kind `run`."""
@@ -203,7 +211,7 @@ class PostgresLedger:
             records.put_checkpoint(connection, self._schema, key, checkpoint)
             keys.keep_keys(connection, self._schema, seen, checkpoint)
 
-        self._write(_instance(key), work)
+        self._write(self._instance(key), work)
 
     def known_keys(self, space: KeySpace, digests: Sequence[bytes]) -> set[bytes]:
         """Which of these keys are stored."""
@@ -217,7 +225,7 @@ class PostgresLedger:
     def void_failures(self, key: StepKey, from_ordinal: int) -> None:
         """Forget failures at or past this ordinal: their items are to be read again."""
         self._write(
-            _instance(key),
+            self._instance(key),
             lambda connection, _: records.void_failures(connection, self._schema, key, from_ordinal),
         )
 
@@ -236,7 +244,7 @@ class PostgresLedger:
             if checkpoint is not None:
                 records.put_checkpoint(connection, self._schema, key, checkpoint)
 
-        self._write(_instance(key), work)
+        self._write(self._instance(key), work)
 
     def interrupt(self, *, now: bool) -> None:
         """With `now` nothing is waited for any more: no lock, and no server that is away or does not answer."""
@@ -283,7 +291,7 @@ class PostgresLedger:
             for effect in effects:
                 run(connection, self._schema, EFFECTS.save, effect_values(key, effect))
 
-        self._write(_instance(key), work)
+        self._write(self._instance(key), work)
 
     def last_effects(self, key: StepKey, before: tuple[int, int] | None, limit: int) -> Sequence[Effect]:
         """At most so many effects before this ordinal and index (None: of all), the last first."""
@@ -342,6 +350,11 @@ class PostgresLedger:
         if self._ended:
             self._session.hurry()
 
+    def _instance(self, key: StepKey) -> InstanceKey:
+        """Whose lease guards what is written under this key: that of its partition, if it is ours, or its instance."""
+        ours = partition_lease(key)
+        return ours if key.partition and ours in self._leases else InstanceKey(key.job, key.parameters_hash)
+
     def _instance_of(self, run: int, wanted: Status) -> InstanceKey:
         found = self._read(lambda connection: executions.find_run(connection, self._schema, run))
         if found is None:
@@ -358,7 +371,3 @@ class PostgresLedger:
 def _effects_of(connection: "Connection", schema: str, sql: str, values: Sequence[object]) -> list[Effect]:
     """The effects that a statement finds."""
     return [effect_of([*map(unescaped, row)]) for row in run(connection, schema, sql, values).fetchall()]
-
-
-def _instance(key: StepKey) -> InstanceKey:
-    return InstanceKey(key.job, key.parameters_hash)

@@ -136,6 +136,13 @@ class PostgresHistory:
 
     def steps(self, run: int) -> list[StepExecution]:
         """The newest execution of each step of this run's lap up to it, in the job's order; for a replay its own."""
+        return rows.without_partitions(self._steps_of(run))
+
+    def partitions(self, run: int, step: str) -> list[StepExecution]:
+        """The newest execution of each partition of a step of this run's lap, up to it."""
+        return rows.of_partitions(self._steps_of(run), step)
+
+    def _steps_of(self, run: int) -> list[StepExecution]:
         job_run = self.run(run)
         if job_run is None:
             return []

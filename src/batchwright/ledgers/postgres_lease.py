@@ -25,7 +25,7 @@ from batchwright.databases.postgres import driver
 from batchwright.ledgers.postgres_session import Session, once_more, run
 from batchwright.ledgers.this_process import is_dead, process_mark
 from batchwright.ledgers.transitions import this_host
-from batchwright.model.checkpoint import InstanceKey
+from batchwright.model.checkpoint import InstanceKey, StepKey
 from batchwright.model.errors import AlreadyRunningError, BatchwrightError, DeclarationError, FencedError
 
 if TYPE_CHECKING:
@@ -174,6 +174,11 @@ class Lease:
             f"the lease of epoch {self.epoch} had lapsed: this process was held up for too long",
             "nothing more is written here; see batchwright status for the run that goes on with it",
         )
+
+
+def partition_lease(key: StepKey) -> InstanceKey:
+    """Under which key the lease of a partition stands, beside that of its instance."""
+    return InstanceKey(key.job, f"{key.parameters_hash}/{key.lap}/{key.partition}/{key.step}")
 
 
 @contextlib.contextmanager

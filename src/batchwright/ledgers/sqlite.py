@@ -18,7 +18,7 @@ from batchwright.databases.sqlite_schema import migrate
 from batchwright.ledgers import execution_rows as executions
 from batchwright.ledgers import sqlite_rows as rows
 from batchwright.ledgers.effect_rows import END, EffectStatements, effect_of, effect_values
-from batchwright.ledgers.locks import WAIT_SECONDS, LockOwnership, hold
+from batchwright.ledgers.locks import WAIT_SECONDS, LockOwnership, hold, own_partition
 from batchwright.ledgers.sqlite_closing import close_lost, listed
 from batchwright.ledgers.sqlite_forgetting import forget, shrink
 from batchwright.ledgers.sqlite_insertions import insert_run, insert_step
@@ -77,6 +77,14 @@ class SqliteLedger:
         Raises AlreadyRunningError, naming the process that owns it.
         """
         return self._own(key)
+
+    def another(self) -> "SqliteLedger":
+        """The same file, opened once more, for another thread."""
+        return SqliteLedger(self._path, lock_wait_seconds=self._lock_wait_seconds)
+
+    def own_partition(self, key: StepKey) -> AbstractContextManager[LockOwnership]:
+        """Own this partition while the context lasts, and not a moment longer. Raises AlreadyRunningError at once."""
+        return own_partition(rows.lock_folder(self._path), key)
 
     def last_run(self, key: InstanceKey) -> JobExecution | None:
         """The newest execution of kind `run` of this instance."""

@@ -45,7 +45,7 @@ class Failure:
 
     Only a payload of kind `json` can be given to the processor again as it was; all others are read again by position.
     `digest` tells whether what stands there is still the same item; empty: that cannot be told. `note` says why a
-    failure is ignored.
+    failure is ignored. `partition` is that of a step in partitions, each of which counts its items from 0.
     """
 
     step: str
@@ -61,6 +61,7 @@ class Failure:
     state: FailureState = FailureState.OPEN
     digest: str = ""
     note: str = ""
+    partition: int = 0
 
     @property
     def ordinal(self) -> int:
@@ -73,6 +74,7 @@ def failure_document(run: int, failure: Failure) -> dict[str, Any]:
     return {
         "run": run,
         "step": failure.step,
+        "partition": failure.partition,
         "ordinal": failure.ordinal,
         "source": failure.place.source,
         "line": failure.place.line,

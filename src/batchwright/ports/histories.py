@@ -47,7 +47,14 @@ class History(EffectHistory, Protocol):
         ...
 
     def steps(self, run: int) -> list[StepExecution]:
-        """The newest execution of kind `run` of each step of its lap up to this run, in order; for a replay its own."""
+        """The newest execution of kind `run` of each step of its lap up to this run, in order; for a replay its own.
+
+        A step in partitions is listed as a whole.
+        """
+        ...
+
+    def partitions(self, run: int, step: str) -> list[StepExecution]:
+        """The newest execution of each partition of a step of this run's lap, up to it; those that have one."""
         ...
 
     def failures(self, run: int, *, step: str | None = None, open_only: bool = False) -> Iterator[Failure]:

@@ -41,8 +41,8 @@ class Commutes(Protocol):
     """A writer that knows whether what it leaves behind depends on the order of the outputs."""
 
     @property
-    def order_matters(self) -> str:
-        """Why the order matters, with the mend; empty: in any order the target ends up the same."""
+    def order_matters(self) -> tuple[str, ...]:
+        """Why the order matters, and the mend; empty: in any order the target ends up the same."""
         ...
 
 
@@ -83,4 +83,13 @@ class OwnsPartitions(Protocol):
 
     def own_partition(self, key: StepKey) -> AbstractContextManager[Ownership]:
         """Own this partition while the context lasts. Raises AlreadyRunningError at once."""
+        ...
+
+
+@runtime_checkable
+class OpensAgain(Protocol):
+    """A durable ledger that several threads may use, each an object of its own."""
+
+    def another(self) -> Any:
+        """The same ledger, opened once more."""
         ...

@@ -10,6 +10,9 @@ from batchwright.model.errors import DeclarationError, WriteError
 
 Duplicates = Literal["last", "first", "fail"]
 
+Policy = Literal["last", "first", "fail", "each"]
+"""What becomes of rows with one key; `each`: all are written, one after the other, and the database compares them."""
+
 
 def check_policy(policy: str) -> None:
     """Raise DeclarationError for a policy that is none."""
@@ -17,11 +20,16 @@ def check_policy(policy: str) -> None:
         raise DeclarationError("upsert: duplicates must be 'last', 'first' or 'fail'", f"got {policy!r}")
 
 
+def policy_of(version: str, duplicates: Duplicates) -> Policy:
+    """What becomes of rows with one key in a table whose rows may have versions."""
+    return "each" if version else duplicates
+
+
 def write_each_key_once(
     write: Callable[[Sequence[int]], dict[int, BaseException]],
     keys: Sequence[tuple[Any, ...]] | None,
     indexes: Sequence[int],
-    policy: Duplicates,
+    policy: Policy,
 ) -> dict[int, BaseException]:
     """Write the rows at these indexes; of those with one key, only the one that the policy says.
 
@@ -35,13 +43,17 @@ def write_each_key_once(
         kept, repeated = _one_of_each(keys, indexes, policy)
         failed = write(kept)
         errors |= repeated | failed
+        if policy == "each":
+            written = {*kept}
+            indexes = [index for index in indexes if index not in written]
+            continue
         again, done = {keys[index] for index in failed}, {*kept, *errors}
         indexes = [index for index in indexes if keys[index] in again and index not in done]
     return errors
 
 
 def _one_of_each(
-    keys: Sequence[tuple[Any, ...]], indexes: Sequence[int], policy: Duplicates
+    keys: Sequence[tuple[Any, ...]], indexes: Sequence[int], policy: Policy
 ) -> tuple[Sequence[int], dict[int, BaseException]]:
     """Which of the rows at these indexes to write, in order, and the errors of those that fail.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from batchwright.databases import postgres, postgres_errors, postgres_keys
 from batchwright.databases import postgres_records as records
 from batchwright.databases.postgres import Database
+from batchwright.databases.postgres_partitions import PostgresPartitions
 from batchwright.databases.postgres_waits import LockWaits
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import FencedError, ItemsFailed
@@ -20,16 +21,17 @@ from batchwright.model.failure import Failure, FailureState
 from batchwright.model.fault_points import reach
 from batchwright.model.forgetting import Forgotten
 from batchwright.model.guarantee import Fault, Guarantee
+from batchwright.model.partition import PLAN
 from batchwright.model.publication import Publication
 from batchwright.ports import Scope, Sink, Writer
-from batchwright.writers.duplicate_keys import Duplicates, write_each_key_once
+from batchwright.writers.duplicate_keys import Duplicates, policy_of, write_each_key_once
 from batchwright.writers.one_transaction import OneTransactionSink
 from batchwright.writers.postgres_rows import RowWriter, execute_all
-from batchwright.writers.postgres_staging import Stage, judge
+from batchwright.writers.postgres_staging import judge, stage_of
 from batchwright.writers.postgres_tables import Table
 from batchwright.writers.postgres_values import column_values
 from batchwright.writers.rows import columns_of, flat_values
-from batchwright.writers.staging_tables import STAGE, name_repeated_keys, require_same_way, statement_refused
+from batchwright.writers.staging_tables import STAGE, name_repeated_keys, require_same_way, require_stageable
 from batchwright.writers.table_options import table_options
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class PostgresWriter:
     duplicates: Duplicates = "last"
     adds_again: bool = False
     publication: Publication | None = None
+    order_matters: tuple[str, ...] = ()
     guarantee: Guarantee = field(default=Guarantee.EXACTLY_ONCE, init=False)
 
     @property
@@ -65,7 +68,7 @@ class PostgresWriter:
         table = self.table
         if table is None:
             return table_options(None, (), self.conflict, self.duplicates)
-        return table_options(table.names, table.key, self.conflict, self.duplicates)
+        return table_options(table.names, table.key, self.conflict, self.duplicates, table.version)
 
     def check(self) -> None:
         """Raise ConfigurationError without the driver or with an unusable address, TargetError if we are turned away.
@@ -82,8 +85,7 @@ class PostgresWriter:
 
     def publishing(self, publication: Publication) -> Writer[Row]:
         """The same table, filled all at once. A statement is refused: what it does cannot be staged."""
-        if self.table is None and not publication.one_transaction:
-            raise statement_refused(publication, self.address)
+        require_stageable(publication, self.table, self.address)
         return replace(self, publication=publication)
 
 
@@ -105,10 +107,7 @@ class PostgresSink:
         self._checkpoint: Checkpoint | None = None
         self._columns: Sequence[str] = ()
         self._rows: RowWriter | None = None
-        self._stage: Stage | None = None
-        if writer.table is not None and writer.publication is not None and not writer.publication.one_transaction:
-            staged = writer.table, writer.conflict, writer.duplicates, writer.publication
-            self._stage = Stage(writer.database, scope.key, *staged)
+        self._stage = stage_of(writer, scope.key)
         self._stage_name: str | None = None
         self._committing = False
         self._warned = False
@@ -141,13 +140,16 @@ class PostgresSink:
         """The highest lap of this step in the target."""
         with self._in_our_words():
             connection = self._open()
-            if not records.prepared(connection, self._schema):
-                return 0
-            return records.last_lap(connection, self._schema, self._key)
+            prepared = records.prepared(connection, self._schema)
+            return records.last_lap(connection, self._schema, self._key) if prepared else 0
 
     def identity(self) -> str:
         """Which database this is, once it is open."""
         return records.identity(self._connection, self._schema) if self._connection is not None else ""
+
+    def partitions(self, *, writing: bool = False) -> PostgresPartitions:
+        """All partitions of this step."""
+        return PostgresPartitions(self.opened() if writing else self._open(), self._schema, self._key)
 
     def write(self, outputs: Sequence[Row]) -> None:
         """Write rows, by COPY if there are many. Those refused are undone one by one and named in ItemsFailed."""
@@ -169,8 +171,9 @@ class PostgresSink:
         """Commit rows, failures and checkpoint together."""
         connection = self.opened()
         columns = list(self._columns or (self._rows.table.names if self._rows else ()))
-        staged = {} if self._stage_name is None else {STAGE: self._stage_name}
-        checkpoint = replace(checkpoint, state={"columns": columns, **staged} if columns else {})
+        if PLAN not in checkpoint.state:
+            staged = {} if self._stage_name is None else {STAGE: self._stage_name}
+            checkpoint = replace(checkpoint, state={"columns": columns, **staged} if columns else {})
         self._require_fence(connection)
         if self._keys is not None and self._keys.is_over(checkpoint):
             postgres_keys.forget_keys(connection, self._schema, self._keys)
@@ -183,9 +186,8 @@ class PostgresSink:
     def known(self, digests: Sequence[bytes]) -> set[bytes]:
         """Which of these keys are in the target."""
         self._committing = False
-        if self._keys is None or not self._prepared:
-            return set()
-        return postgres_keys.known_keys(self._open(), self._schema, self._keys, digests)
+        asked = self._keys if self._prepared else None
+        return postgres_keys.known_keys(self._open(), self._schema, asked, digests) if asked else set()
 
     def remember(self, digests: Sequence[bytes]) -> None:
         """Write keys into the chunk's transaction, which whoever takes over waits for."""
@@ -289,9 +291,8 @@ class PostgresSink:
 
     def explain(self, error: BaseException) -> BaseException:
         """A driver's error in our words, without secrets."""
-        if not postgres_errors.is_driver_error(error):
-            return error
-        return postgres_errors.explained(error, self._database.shown, self._database.secrets)
+        words = self._database.shown, self._database.secrets
+        return postgres_errors.explained(error, *words) if postgres_errors.is_driver_error(error) else error
 
     def interrupt(self, *, now: bool) -> None:
         """End the wait for a lock; with `now` whatever statement is running."""
@@ -390,10 +391,9 @@ class PostgresSink:
             failed = writer.write(connection, chosen, binary=binary)
             return {indexes[index]: error for index, error in failed.items()}
 
-        good: Sequence[int] = range(len(rows))
-        if refused:
-            good = [index for index in good if index not in refused]
-        errors = dict(refused) | write_each_key_once(write, keys, good, self._writer.duplicates)
+        good = [index for index in range(len(rows)) if index not in refused] if refused else range(len(rows))
+        policy = policy_of(table.version, self._writer.duplicates)
+        errors = dict(refused) | write_each_key_once(write, keys, good, policy)
         if self._stage is not None:
             name_repeated_keys(errors, postgres_errors.repeats_a_key)
         return errors

@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 _TABLES = "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = %s AND left(tablename, 13) = '_batchwright_'"
 
 
+def stage_of(writer: Any, key: StepKey) -> "Stage | None":
+    """Where the rows of a step wait, if its writer stages them."""
+    if writer.table is None or writer.publication is None or writer.publication.one_transaction:
+        return None
+    return Stage(writer.database, key, writer.table, writer.conflict, writer.duplicates, writer.publication)
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """Where the rows of one step wait. `conflict` is that of the writer into the target: None for an upsert."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from batchwright.databases.postgres import quoted
 from batchwright.model.errors import TargetError
 from batchwright.writers.postgres_values import Column, sql_types
+from batchwright.writers.table_options import newer_rows, require_columns
 
 if TYPE_CHECKING:
     from batchwright.databases.postgres import Connection
@@ -53,6 +54,7 @@ class Table:
     name: str
     key: tuple[str, ...]
     typed_columns: tuple[tuple[str, str | None], ...]
+    version: str = ""
     columns: tuple[Column, ...] = ()
     copies: bool = False
     stages: bool = False
@@ -78,7 +80,8 @@ class Table:
         others = [quoted(name) for name in self.names if name not in self.key]
         if not others:
             return f" ON CONFLICT ({key}) DO NOTHING"
-        return f" ON CONFLICT ({key}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in others)}"
+        newer = newer_rows(self.quoted_name, quoted(self.version)) if self.version else ""
+        return f" ON CONFLICT ({key}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in others)}{newer}"
 
     def ready(self, connection: "Connection", columns: tuple[str, ...], values: list[Any]) -> "Table":
         """The table as it is, created in the open transaction if it was missing, to hold these values.
@@ -86,13 +89,7 @@ class Table:
         Raises TargetError for a column that is not there, or a key without a unique index.
         """
         table = self if self.typed_columns else replace(self, typed_columns=tuple((name, None) for name in columns))
-        missing = [name for name in table.key if name not in table.names]
-        if missing:
-            raise TargetError(
-                f"table '{table.name}': the key column '{missing[0]}' is missing from the rows",
-                f"they have {', '.join(table.names)}",
-                "change key=, or let the processor add it",
-            )
+        require_columns(table.name, table.names, table.key, table.version)
         found = connection.execute(_TABLE, [table.quoted_name]).fetchone()
         if found is None:
             # Another process may be creating it: whoever comes second finds it there.

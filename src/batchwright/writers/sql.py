@@ -14,6 +14,15 @@ from batchwright.writers.duplicate_keys import Duplicates, check_policy
 Row = Any
 """A dict, a dataclass, or (with `columns=`) a tuple."""
 
+_UPSERT = (
+    "of equal keys the last one wins, and which is the last depends on the order",
+    'if no key comes twice, write unique_keys=True; else name a column that says which row is newer: version="…"',
+)
+_STATEMENT = (
+    "what the statement leaves behind may depend on the order",
+    "if it does not, as where each output adds to a sum, write execute(…, commutes=True)",
+)
+
 
 def insert(
     database: str,
@@ -37,13 +46,15 @@ def insert(
     return _to_sqlite(database, (table, (), _typed(columns)), conflict, adds_again=on_conflict == "fail")
 
 
-def upsert(
+def upsert(  # noqa: PLR0913 - the public call: everything but the table and its key is optional
     database: str,
     table: str,
     *,
     key: str | Sequence[str],
     columns: Sequence[str] | Mapping[str, str] | None = None,
-    duplicates: Duplicates = "last",
+    duplicates: Duplicates | None = None,
+    unique_keys: bool = False,
+    version: str | None = None,
 ) -> Writer[Row]:
     """Insert each output as a row, or update the row that has the same key. Exactly once; of equal keys the last wins.
 
@@ -51,25 +62,47 @@ def upsert(
     chunk that has outputs, with `key` as its primary key; an existing one needs a unique index on `key`. `duplicates`
     says what happens to rows with one key *within a chunk*: the last or the first is written and counts for all of
     them, or with "fail" all but the first are failures.
+
+    `version` names a column: of rows with one key the one with the highest version stays, whatever the order in which
+    they are written; of equal versions the one that was first. `unique_keys=True` is your word that no key comes twice
+    in the input; a second row within a chunk is a failure. A step in partitions needs one of these two.
     """
-    check_policy(duplicates)
+    policy = _check_order(duplicates, version, unique_keys=unique_keys)
     keys = (key,) if isinstance(key, str) else tuple(key)
     if not keys or not all(isinstance(name, str) and name for name in keys):
         raise DeclarationError("upsert: key must name one or more columns", f"got {key!r}", 'write key="id"')
-    if is_postgres(database):
-        return _to_postgres(database, (table, keys, _typed(columns)), None, duplicates=duplicates)
-    return _to_sqlite(database, (table, keys, _typed(columns)), None, duplicates=duplicates)
+    to = _to_postgres if is_postgres(database) else _to_sqlite
+    order = () if unique_keys or version else _UPSERT
+    return to(database, (table, keys, _typed(columns), version or ""), None, duplicates=policy, order_matters=order)
 
 
-def execute(database: str, sql: str) -> Writer[Mapping[str, Any] | Sequence[Any]]:
+def execute(database: str, sql: str, *, commutes: bool = False) -> Writer[Mapping[str, Any] | Sequence[Any]]:
     """Execute one statement for each output, with the output as its parameters. Exactly once.
 
     A dict fills named parameters, a tuple those without a name; they are written as the driver wants them: `:total` and
     `?` for SQLite, `%(total)s` and `%s` for PostgreSQL. A row that breaks a constraint is that item's failure.
+    `commutes=True` is your word that the order of the outputs does not matter, as where each adds to a sum; a step in
+    partitions needs it.
     """
+    order = () if commutes else _STATEMENT
     if is_postgres(database):
-        return _to_postgres(database, None, "", sql=sql, adds_again=True)
-    return _to_sqlite(database, None, None, sql=sql, adds_again=True)
+        return _to_postgres(database, None, "", sql=sql, adds_again=True, order_matters=order)
+    return _to_sqlite(database, None, None, sql=sql, adds_again=True, order_matters=order)
+
+
+def _check_order(duplicates: Duplicates | None, version: str | None, *, unique_keys: bool) -> Duplicates:
+    """Which of the rows of a chunk that have one key is written. Raises DeclarationError for what cannot be meant."""
+    check_policy(duplicates or "last")
+    if version is not None and (not isinstance(version, str) or not version):
+        raise DeclarationError("upsert: version must name a column", f"got {version!r}", 'write version="updated_at"')
+    if version is not None and (unique_keys or duplicates is not None):
+        other = "unique_keys" if unique_keys else "duplicates"
+        raise DeclarationError(f"upsert: version and {other} say what becomes of equal keys twice", "", "leave one out")
+    if unique_keys and duplicates not in (None, "fail"):
+        raise DeclarationError(
+            "upsert: unique_keys=True says that no key comes twice", f"got duplicates={duplicates!r}", "leave it out"
+        )
+    return duplicates or ("fail" if unique_keys else "last")
 
 
 def statements_of_a_body(database: str) -> tuple[Writer[Any], Callable[[Any], bool]]:

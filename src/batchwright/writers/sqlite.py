@@ -10,26 +10,26 @@ from itertools import chain
 from typing import Any
 
 from batchwright.databases import sqlite, sqlite_keys, sqlite_records
+from batchwright.databases.sqlite_partitions import SqlitePartitions
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import FencedError, ItemsFailed
 from batchwright.model.failure import Failure, FailureState
 from batchwright.model.fault_points import reach
 from batchwright.model.forgetting import Forgotten
 from batchwright.model.guarantee import Fault, Guarantee
+from batchwright.model.partition import PLAN
 from batchwright.model.publication import Publication
 from batchwright.ports import Scope, Sink, Writer
-from batchwright.writers.duplicate_keys import Duplicates, write_each_key_once
+from batchwright.writers.duplicate_keys import Duplicates, policy_of, write_each_key_once
 from batchwright.writers.one_transaction import OneTransactionSink
 from batchwright.writers.rows import bindable, columns_of, flat_values
 from batchwright.writers.sqlite_staging import Stage, broken_reference, judge
-from batchwright.writers.sqlite_statements import write_singly
+from batchwright.writers.sqlite_statements import write_group, write_singly
 from batchwright.writers.sqlite_tables import Table
-from batchwright.writers.staging_tables import STAGE, name_repeated_keys, require_same_way, statement_refused
+from batchwright.writers.staging_tables import STAGE, name_repeated_keys, require_same_way, require_stageable
 from batchwright.writers.table_options import table_options
 
 Row = Any
-
-_ANY_TRIGGER = "SELECT 1 FROM sqlite_master WHERE type = 'trigger' LIMIT 1"
 
 ROWS_A_STATEMENT = 200
 MAX_VARIABLES = 32_766
@@ -46,6 +46,7 @@ class SqlWriter:
     adds_again: bool = False
     duplicates: Duplicates = "last"
     publication: Publication | None = None
+    order_matters: tuple[str, ...] = ()
     guarantee: Guarantee = field(default=Guarantee.EXACTLY_ONCE, init=False)
 
     def __post_init__(self) -> None:
@@ -64,7 +65,7 @@ class SqlWriter:
         table = self.table
         if table is None:
             return table_options(None, (), self.conflict, self.duplicates)
-        return table_options(table.columns, table.key, self.conflict, self.duplicates)
+        return table_options(table.columns, table.key, self.conflict, self.duplicates, table.version)
 
     def check(self) -> None:
         """Raise TargetError for a folder in the database's place, or a missing folder around it."""
@@ -78,8 +79,7 @@ class SqlWriter:
 
     def publishing(self, publication: Publication) -> Writer[Row]:
         """The same table, filled all at once. A statement is refused: what it does cannot be staged."""
-        if self.table is None and not publication.one_transaction:
-            raise statement_refused(publication, self.address)
+        require_stageable(publication, self.table, self.address)
         return replace(self, publication=publication)
 
 
@@ -141,6 +141,10 @@ class SqlSink:
         """Which database this is, once it is open."""
         return sqlite_records.identity(self._connection) if self._connection is not None else ""
 
+    def partitions(self, *, writing: bool = False) -> SqlitePartitions:
+        """All partitions of this step."""
+        return SqlitePartitions(self.opened() if writing else self._open(), self._key)
+
     def write(self, outputs: Sequence[Row]) -> None:
         """Write rows, several a statement. Those refused are undone one by one and named in ItemsFailed."""
         connection = self.opened()
@@ -164,7 +168,8 @@ class SqlSink:
         if not self._columns and self._table is not None and self._table.columns:
             self._columns = list(self._table.columns)
             self._state = {"columns": self._columns} | ({STAGE: self._stage.name} if self._stage is not None else {})
-        checkpoint = Checkpoint(checkpoint.position, checkpoint.counts, self._state, checkpoint.finished)
+        state = checkpoint.state if PLAN in checkpoint.state else self._state
+        checkpoint = Checkpoint(checkpoint.position, checkpoint.counts, state, checkpoint.finished)
         self._require_fence(connection)
         if self._keys is not None and self._keys.is_over(checkpoint):
             sqlite_keys.forget_keys(connection, self._keys)
@@ -343,10 +348,11 @@ class SqlSink:
         if refused:
             good = [index for index in good if index not in refused]
         # The table itself has the last of equal keys win.
-        keyed = table.key and self._writer.duplicates != "last"
+        policy = policy_of(table.version, self._writer.duplicates)
+        keyed = table.key and policy != "last"
         keys = list(zip(*(values[columns.index(name) :: width] for name in table.key), strict=True)) if keyed else None
         write = partial(self._write_some, connection, values, width)
-        errors.update(write_each_key_once(write, keys, good, self._writer.duplicates))
+        errors.update(write_each_key_once(write, keys, good, policy))
         if self._stage is not None:
             name_repeated_keys(errors, sqlite.repeats_a_key)
 
@@ -359,39 +365,10 @@ class SqlSink:
         size = max(1, min(ROWS_A_STATEMENT, MAX_VARIABLES // width))
         for start in range(0, len(good), size):
             stop = start + size
-            self._write_group(connection, values[start * width : stop * width], good[start:stop], errors)
+            group = values[start * width : stop * width], good[start:stop]
+            write_group(connection, self._statement, *group, errors)
             reach("K8")
         return errors
-
-    def _write_group(
-        self,
-        connection: sqlite3.Connection,
-        values: list[Any],
-        indexes: Sequence[int],
-        errors: dict[int, BaseException],
-    ) -> None:
-        """Write some rows in one statement; if it is refused, one by one, without those that are to blame."""
-        if sqlite.refusal(connection, partial(connection.execute, self._statement(len(indexes)), values)) is None:
-            return
-        reach("K18")
-        width, single, start = len(values) // len(indexes), self._statement(1), 0
-        # A single row's statement is undone by itself, but not what a trigger did before its RAISE(FAIL); a trigger of
-        # any table, since a row may cascade.
-        undoes = connection.execute(_ANY_TRIGGER).fetchone() is not None
-        rows = [values[first : first + width] for first in range(0, len(values), width)]
-        while start < len(rows):
-            waiting = iter(rows[start:])
-            error = sqlite.refusal(connection, partial(connection.executemany, single, waiting), undoes=undoes)
-            if error is None:
-                return
-            # `executemany` takes row after row: the last one that it took is to blame.
-            blamed = len(rows) - len(list(waiting)) - 1
-            if blamed < start:
-                raise error
-            if undoes:
-                connection.executemany(single, rows[start:blamed])
-            errors[indexes[blamed]] = error
-            start = blamed + 1
 
     def _statement(self, rows: int) -> str:
         if rows not in self._statements:

@@ -8,15 +8,20 @@ from typing import Any
 from batchwright.databases.sqlite import quoted
 from batchwright.model.errors import TargetError
 from batchwright.writers.rows import sql_types
+from batchwright.writers.table_options import newer_rows, require_columns
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table's name, the key that an upsert goes by, and the columns with their SQL types where known."""
+    """A table's name, the key that an upsert goes by, and the columns with their SQL types where known.
+
+    With a `version` column an upsert leaves a row alone that has a version as high, or higher.
+    """
 
     name: str
     key: tuple[str, ...]
     typed_columns: tuple[tuple[str, str | None], ...]
+    version: str = ""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -29,7 +34,8 @@ class Table:
         if not others:
             return f" ON CONFLICT ({', '.join(map(quoted, self.key))}) DO NOTHING"
         updates = ", ".join(f"{name} = excluded.{name}" for name in others)
-        return f" ON CONFLICT ({', '.join(map(quoted, self.key))}) DO UPDATE SET {updates}"
+        newer = newer_rows(quoted(self.name), quoted(self.version)) if self.version else ""
+        return f" ON CONFLICT ({', '.join(map(quoted, self.key))}) DO UPDATE SET {updates}{newer}"
 
     def insert_statement(self, rows: int, conflict: str | None) -> str:
         """The statement that inserts so many rows, with this ON CONFLICT clause; None: the one that makes an upsert."""
@@ -46,13 +52,7 @@ class Table:
         Raises TargetError for a column or key that is not there; `checks` asks for a unique index on the key.
         """
         table = self if self.typed_columns else replace(self, typed_columns=tuple((name, None) for name in columns))
-        missing = [name for name in table.key if name not in table.columns]
-        if missing:
-            raise TargetError(
-                f"table '{table.name}': the key column '{missing[0]}' is missing from the rows",
-                f"they have {', '.join(table.columns)}",
-                "change key=, or let the processor add it",
-            )
+        require_columns(table.name, table.columns, table.key, table.version)
         existing = connection.execute(f"PRAGMA table_info({quoted(table.name)})").fetchall()
         if not existing:
             _create(connection, table, values)

@@ -37,6 +37,20 @@ def statement_refused(publication: Publication, address: str) -> DeclarationErro
     )
 
 
+def require_stageable(publication: Publication, table: Any, address: str) -> None:
+    """Raise DeclarationError for a writer whose rows cannot wait in a staging table."""
+    if publication.one_transaction:
+        return
+    if table is None:
+        raise statement_refused(publication, address)
+    if table.version:
+        raise DeclarationError(
+            f"step '{publication.step}': rows that are compared by version= cannot be staged",
+            address,
+            "leave version out, since an atomic step writes in the order of its input; or write atomic='transaction'",
+        )
+
+
 def stage_prefix(key: StepKey) -> str:
     """How the names of all staging tables of this step begin, whatever the lap."""
     return f"_batchwright_{replace(key, lap=0).digest}_"

@@ -12,7 +12,22 @@ from batchwright.readers import csv_rows, json_lines, text_lines
 from batchwright.readers.iterables import iterable_reader
 
 PIECES = st.sampled_from(
-    ["a", ",", '"', '""', "\n", "\r\n", "\r", '"x\ny"', '1,"two\nlines",3\n', "plain,row,here\n", "é", "\udcff", " ", "[1]\n"]
+    [
+        "a",
+        ",",
+        '"',
+        '""',
+        "\n",
+        "\r\n",
+        "\r",
+        '"x\ny"',
+        '1,"two\nlines",3\n',
+        "plain,row,here\n",
+        "é",
+        "\udcff",
+        " ",
+        "[1]\n",
+    ]
 )
 CONTENTS = st.lists(PIECES, max_size=60).map("".join)
 
@@ -36,7 +51,7 @@ def in_parts(reader: Any, most: int) -> list[Any]:
 
 @settings(max_examples=150, deadline=None)
 @given(content=CONTENTS, most=st.integers(1, 12), strict=st.booleans())
-def test_any_split_of_a_csv_file_is_the_whole(tmp_path_factory: Any, content: str, most: int, strict: bool):
+def test_any_split_of_a_csv_file_is_the_whole(tmp_path_factory: Any, content: str, most: int, *, strict: bool):
     path = tmp_path_factory.mktemp("parts") / "in.csv"
     path.write_bytes(("a,b,c\n" + content).encode("utf-8", "surrogateescape"))
     reader = csv_rows(path, strict=strict)

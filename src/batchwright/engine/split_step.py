@@ -1,0 +1,46 @@
+"""The parts of a step that has a plan: each a step of its own, read from its own part of the input.
+
+The one rule: a part differs from the step as a whole in its reader, and in nothing that is stored of it but the number.
+"""
+
+from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import replace
+from typing import Any
+
+from batchwright.model.checkpoint import Checkpoint
+from batchwright.model.errors import BEGIN_AGAIN, GroundChangedError
+from batchwright.model.failure import Failure
+from batchwright.model.partition import plan_of
+from batchwright.ports import Sink
+from batchwright.ports.partitions import HasPartitions, PartitionRows, Splits
+from batchwright.step import BoundStep, set_fields
+
+
+def parts_of(bound: BoundStep, specs: Sequence[Any]) -> dict[int, BoundStep]:
+    """The parts by number, from 1 on. Raises GroundChangedError if the step is not read from such an input any more."""
+    reader: object = bound.reader
+    if not isinstance(reader, Splits):
+        raise GroundChangedError(
+            f"step '{bound.step.name}' was begun in {len(specs):,} partitions, and cannot be read in parts now",
+            bound.step.source_address,
+            f"read it as it was read then, or {BEGIN_AGAIN}",
+        )
+    step = copy(bound.step)
+    # What holds for the step as a whole is the affair of whoever runs it as a whole.
+    set_fields(step, partitions=len(specs), timeout_seconds=None, workers=1, runner=None)
+    return {
+        number: replace(bound, step=step, reader=reader.part(spec), runner=None)
+        for number, spec in enumerate(specs, start=1)
+    }
+
+
+def rows_of(sink: Sink[Any]) -> PartitionRows:
+    """What the target knows of all partitions of a step that has a plan in it."""
+    assert isinstance(sink, HasPartitions)  # noqa: S101 - for the type checker: a plan is kept by such sinks only
+    return sink.partitions()
+
+
+def failures_in(sink: Sink[Any], checkpoint: Checkpoint | None) -> Iterator[Failure]:
+    """Every failure of a step in its target, those of its partitions included."""
+    return sink.failures() if plan_of(checkpoint) is None else rows_of(sink).failures()
