@@ -14,6 +14,7 @@ from batchwright.engine.restart import (
     require_same_addresses,
     require_same_ground,
     require_same_target,
+    require_whole,
 )
 from batchwright.engine.run_step import RunContext, check_adapters
 from batchwright.job import Job
@@ -80,6 +81,8 @@ def _check_standing(step: BoundStep, last: StepExecution, context: RunContext) -
                 finished_mark(step, checkpoint, choices, sink)
                 return
             require_same_target(step, last, checkpoint, sink, key, choices)
+            if step.step.partitions is None:
+                require_whole(step, checkpoint)
             if checkpoint is not None:
                 require_same_ground(step, checkpoint, choices, sink)
     except GroundChangedError:

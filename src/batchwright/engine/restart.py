@@ -53,18 +53,24 @@ def recall(
         require_same_addresses(bound, last, choices)
     checkpoint = ask(sink, bound.step.write_retry, pause)
     require_same_target(bound, last, checkpoint, sink, key, choices)
-    if checkpoint is not None and not checkpoint.finished and plan_of(checkpoint) is not None:
-        raise GroundChangedError(
-            f"step '{key.step}' was begun in partitions",
-            f"{bound.step.target_address} has a plan of {len(plan_of(checkpoint) or ()):,}",
-            f"declare partitions= again, however many: the plan is gone on with; or {BEGIN_AGAIN}",
-        )
+    require_whole(bound, checkpoint)
     if checkpoint is not None:
         found = checkpoint.position
         position = on_same_input(bound, found, choices, finished=checkpoint.finished)
         checkpoint = replace(checkpoint, position=position)
     ledger.void_failures(key, checkpoint.position.ordinal if checkpoint else 0)
     return checkpoint
+
+
+def require_whole(bound: BoundStep, checkpoint: Checkpoint | None) -> None:
+    """Raise GroundChangedError if a step was begun in partitions, and is to be gone on with as a whole."""
+    specs = plan_of(checkpoint)
+    if checkpoint is not None and not checkpoint.finished and specs is not None:
+        raise GroundChangedError(
+            f"step '{bound.step.name}' was begun in partitions",
+            f"{bound.step.target_address} has a plan of {len(specs):,}",
+            f"declare partitions= again, however many: the plan is gone on with; or {BEGIN_AGAIN}",
+        )
 
 
 def failures_behind(key: StepKey, checkpoint: Checkpoint, sink: Sink[object], ledger: Ledger) -> Iterator[Failure]:

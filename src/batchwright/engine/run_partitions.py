@@ -98,9 +98,12 @@ def _run_plan(
         return running.end(finished_status(whole.counts)), None
     crew = Crew(plan.parts, context, Tally(context.announcer, len(plan.parts)), left=context.limit)
     crew.hear(plan.checkpoints)
+    crew.done.difference_update(_untold(running, plan.checkpoints))
     try:
         _wait(crew, running)
-        if not crew.errors and not unfinished([*plan.parts], _look(crew, running)):
+        found = _look(crew, running)
+        if not crew.errors and not unfinished([*plan.parts], found):
+            crew.tell(_untold(running, found))
             _finish(running, plan)
             return running.end(finished_status(running.checkpoint.counts)), None
     except KeyboardInterrupt as interrupted:
@@ -209,6 +212,17 @@ def _look(crew: Crew, running: Running) -> Mapping[int, Checkpoint]:
     crew.hear(found)
     running.checkpoint = replace(running.checkpoint, counts=in_all(found.values()))
     return found
+
+
+def _untold(running: Running, checkpoints: Mapping[int, Checkpoint]) -> list[int]:
+    """The finished partitions with failures that the ledger does not know: it is new, or a worker died at the end."""
+    context, untold = running.context, []
+    for number, checkpoint in checkpoints.items():
+        if checkpoint.finished and checkpoint.counts.failed:
+            last = context.ledger.last_step(replace(context.step_key(running.bound.step.name), partition=number))
+            if last is None or last.counts.failed != checkpoint.counts.failed:
+                untold.append(number)
+    return untold
 
 
 def _finish(running: Running, plan: Plan) -> None:

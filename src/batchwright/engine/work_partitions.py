@@ -11,7 +11,7 @@ The states of a partition, and what holds in each when its worker dies:
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
@@ -82,6 +82,11 @@ class Crew:
             self.errors.append((number, error))
         self.context.stop.request(f"partition {number} has failed" if number else "a worker has failed")
         self.idle.set()
+
+    def tell(self, numbers: Sequence[int]) -> None:
+        """Copy what the target knows of finished partitions into the ledger, by running them: nothing is left to do."""
+        for number in numbers:
+            self._run(number, self.context.ledger)
 
     def _work(self) -> None:
         try:
