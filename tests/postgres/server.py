@@ -158,6 +158,9 @@ class Fresh:
         return self.connection.execute(sql).fetchall()
 
     def drop(self) -> None:
+        # A test that failed may have left a transaction open, and nobody should wait for that.
+        left = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
+        self.connection.execute(left)
         self.connection.execute(f"DROP SCHEMA IF EXISTS {self.name}, {self.records} CASCADE")
         self.connection.close()
 
