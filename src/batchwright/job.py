@@ -38,6 +38,7 @@ class Job:
     identifying: Mapping[str, Any]
     origin: Origin | None
     secrets: tuple[str, ...]
+    secret_names: tuple[str, ...]
     identifiable: bool
     timeout_seconds: float | None
     on_failure: str | None
@@ -54,6 +55,7 @@ class Job:
         """Check and keep the declaration; nothing is opened."""
         given = dict(parameters or {})
         set_fields(self, name=name, steps=steps, parameters=given, identifying=given, origin=None, secrets=())
+        set_fields(self, secret_names=())
         set_fields(self, identifiable=bool(given), timeout_seconds=timeout_seconds, on_failure=on_failure, given=given)
         _check_job(self)
 
@@ -83,7 +85,7 @@ class Job:
         set_fields(
             made, name=job.name, steps=steps, identifiable=known.identifiable, timeout_seconds=job.timeout_seconds
         )
-        set_fields(made, on_failure=job.on_failure, given=dict(parameters))
+        set_fields(made, on_failure=job.on_failure, given=dict(parameters), secret_names=known.secret_names)
         set_fields(made, parameters=known.kept, identifying=known.identifying, secrets=known.secrets)
         set_fields(made, origin=Origin(_source_path(function), function.__qualname__, made.definition_digest))
         return made

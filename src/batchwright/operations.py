@@ -35,7 +35,7 @@ from batchwright.model.execution import JobExecution
 from batchwright.model.forgetting import Forgotten
 from batchwright.model.policy import parse_limit
 from batchwright.model.result import JobResult
-from batchwright.model.status import Status
+from batchwright.model.status import Status, status_now
 from batchwright.origins import rebuild
 from batchwright.places import forget_report, report_place
 from batchwright.ports import History, Ledger, Observer, Scope
@@ -45,6 +45,8 @@ INTERRUPTED = frozenset({Status.FAILED, Status.STOPPED, Status.LOST})
 """What can be gone on with."""
 
 _PAGE = 20
+
+BEGIN_ANEW = "begin it anew with --again (run(…, again=True) in Python)"
 
 
 class RunSettings(TypedDict, total=False):
@@ -244,10 +246,13 @@ def interrupted_run(history: History, number: int) -> JobExecution:
     this = f"run {newest.id} of job '{newest.job}'"
     if newest.status.live:
         raise AlreadyRunningError(newest.job, f"process {newest.pid} on {newest.host}", newest.started_at)
-    again = "begin it anew with --again (run(…, again=True) in Python)"
+    is_script = newest.origin is not None and newest.origin.is_script
+    again = "begin it anew with resumable(…, again=True)" if is_script else BEGIN_ANEW
     if newest.status is Status.ABANDONED:
         raise AbandonedError(f"{this} was abandoned", "it cannot be gone on with", again)
-    raise NotResumableError(f"{this} is {newest.status}", "there is nothing to go on with", again)
+    open_failures = next(history.failures(newest.id, open_only=True), None) is not None
+    status = status_now(newest.status, open_failures=open_failures)
+    raise NotResumableError(f"{this} is {status}", "there is nothing to go on with", again)
 
 
 def newest_run(history: History, key: InstanceKey) -> JobExecution | None:

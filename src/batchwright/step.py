@@ -234,6 +234,11 @@ class BoundStep:
     runner: Runner | None = None
     recipe: Recipe | None = None
 
+    @property
+    def hides_until_finished(self) -> bool:
+        """Whether nobody sees an output before the step is finished."""
+        return bool(self.step.atomic) or hasattr(self.writer, "replaces_target")
+
 
 def set_fields(declared: object, **values: Any) -> None:
     """Fill the fields of a frozen declaration while it is built."""

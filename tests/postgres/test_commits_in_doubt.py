@@ -24,6 +24,7 @@ from batchwright.databases import postgres, postgres_records
 from batchwright.engine import commit_chunk
 from batchwright.ledgers.postgres import PostgresLedger
 from batchwright.ledgers.sqlite import SqliteLedger
+from batchwright.model.errors import GroundChangedError
 from batchwright.model.result import JobResult
 from batchwright.model.status import Status
 from batchwright.writers import execute, insert, upsert
@@ -232,8 +233,8 @@ def test_a_target_that_has_lost_commits_while_one_is_in_doubt_ends_the_run(at_co
     result = run(job(SetBack(fresh, at_commit)), ledger=ledger, check=False)
     assert result.status is Status.FAILED
     assert "its target lacks work that was committed to it" in result.error
-    again = run(job(insert(fresh.url, "t")), ledger=ledger, check=False)
-    assert "its target lacks work that was committed to it" in again.error
+    with pytest.raises(GroundChangedError, match="its target lacks work that was committed to it"):
+        run(job(insert(fresh.url, "t")), ledger=ledger)
 
 
 def naive_retry(monkeypatch: pytest.MonkeyPatch) -> None:

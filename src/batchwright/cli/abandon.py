@@ -12,7 +12,7 @@ from batchwright.cli.confirmation import require_yes
 from batchwright.cli.documents import document
 from batchwright.cli.histories import OpenedHistory, opened_history
 from batchwright.cli.job_command import chosen_again, user_output_on_stderr
-from batchwright.cli.next_commands import can_be_built, command, go_on_command
+from batchwright.cli.next_commands import begin_anew, command, in_full
 from batchwright.cli.shared_options import debug_option, json_option, ledger_option, run_argument
 from batchwright.cli.streams import say, write_json
 from batchwright.job import Job
@@ -45,7 +45,7 @@ def abandon_command(run: int, *, yes: bool, as_json: bool, ledger: Path | str | 
             what = f"run {run} of {printable(execution.job)}"
             require_yes(f"{what} can never be gone on with once it is abandoned", f"Abandon {what}?", given=yes)
         result = abandon(run, ledger=opened.path, job=_job(execution))
-        following = [f"{printable(go_on_command(execution, opened.named))} --again"] if can_be_built(execution) else []
+        following = [printable(in_full(begin_anew(execution), execution, opened.named))]
     if as_json:
         write_json(_document(result, following))
     else:

@@ -131,6 +131,7 @@ def group_document(group: FailureGroup) -> dict[str, Any]:
         "message": group.message,
         "count": group.count,
         "open": group.open,
+        "ignored": group.ignored,
         "first_place": group.first_place,
         "example": group.example,
     }

@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from batchwright.cli.documents import document, group_document, plain_value
-from batchwright.cli.histories import OpenedHistory, opened_history
-from batchwright.cli.next_commands import command, failure_commands
+from batchwright.cli.histories import LAST_REPORT, OpenedHistory, opened_history
+from batchwright.cli.next_commands import command, next_commands
 from batchwright.cli.shared_options import json_option, ledger_option, run_argument, where_option
 from batchwright.cli.streams import is_terminal, json_text, say, write_json, write_line
 from batchwright.cli.tables import ERROR_WIDTH, NARROW, cut, short_place, terminal_width, write_table
@@ -22,6 +22,7 @@ from batchwright.model.errors import CodecError
 from batchwright.model.execution import FailureGroup, JobExecution
 from batchwright.model.failure import Failure, PayloadKind, failure_document
 from batchwright.model.failure_filter import FailureFilter
+from batchwright.model.status import Status
 from batchwright.observers.plain_text import printable
 
 COLUMNS = (
@@ -83,6 +84,8 @@ def failures_command(
         execution = opened.execution(run)
         if step is not None:
             opened.require_step(execution, step)
+        if execution.status is Status.LOST:
+            say(LAST_REPORT)
         if form is not None or rows:
             failures = opened.history.failures(execution.id, step=step, open_only=open_only)
             _write_rows(form or ("json" if as_json else "table"), execution.id, iter(chosen.chosen(failures)))
@@ -120,8 +123,10 @@ def _write_groups(opened: OpenedHistory, execution: JobExecution, groups: list[F
     else:
         write_table(columns, rows)
     say(f"next: {command('failures', str(execution.id), '--all', ledger=opened.named)}")
-    for text in failure_commands(execution.id, execution.status, sum(group.open for group in groups), opened.named)[1:]:
-        say(f"next: {text}")
+    this = command("failures", str(execution.id), ledger=opened.named)
+    for text in next_commands(opened.situation(execution), opened.named):
+        if text != this:
+            say(f"next: {printable(text)}")
 
 
 def _group_row(group: FailureGroup) -> tuple[str, ...]:

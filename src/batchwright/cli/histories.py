@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from batchwright.cli.next_commands import Situation
 from batchwright.cli.spelling import did_you_mean
 from batchwright.model.errors import LedgerError
 from batchwright.model.execution import InstanceSummary, JobExecution
@@ -12,6 +13,11 @@ from batchwright.model.status import Status, status_now
 from batchwright.ports import History
 
 PAGE = 100
+
+LAST_REPORT = (
+    "its process died: counts and failures are those of its last report; to go on with it, or to abandon it, "
+    "brings the rest from the targets"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,20 @@ class OpenedHistory:
                     return run.id if run.lap == replay.lap else None
             before = page[-1].id
         return None
+
+    def situation(self, execution: JobExecution) -> Situation:
+        """What decides what can be done next about the work of a run; for a replay, about the run that it took up."""
+        newest = self._newest_run(execution)
+        run = newest if newest is not None and execution.kind != "run" else execution
+        groups = self.history.failure_groups(run.id)
+        steps = {group.step for group in groups if group.open}
+        newer = newest.id if newest is not None and newest.id != run.id else None
+        return Situation(run, sum(group.open for group in groups), steps, newer)
+
+    def _newest_run(self, execution: JobExecution) -> JobExecution | None:
+        from batchwright.operations import newest_run
+
+        return newest_run(self.history, execution.key)
 
     def instances(self, job: str | None = None) -> Iterator[InstanceSummary]:
         """Every instance, by its newest run, newest first; read a page at a time."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from batchwright.cli.documents import counts_document
 from batchwright.cli.histories import OpenedHistory
 from batchwright.cli.job_command import chosen_again, user_output_on_stderr
-from batchwright.cli.next_commands import GOES_ON, can_be_built, command, go_on_command
+from batchwright.cli.next_commands import GOES_ON, Words, begin_anew, can_be_built, go_on, in_full
 from batchwright.cli.tables import write_facts, write_heading
 from batchwright.job import Job
 from batchwright.model.execution import JobExecution
@@ -77,19 +77,21 @@ def _words(step: "StepStanding") -> str:
 
 
 def _choices(execution: JobExecution, opened: OpenedHistory) -> dict[str, str]:
-    number, ledger = str(execution.id), opened.named
-    begin = go_on_command(execution, ledger)
-    if can_be_built(execution):
-        choices = {"go on": command("resume", number, ledger=ledger), "begin anew": f"{begin} --again"}
-    else:
-        choices = {"go on": begin, "begin anew": f"{begin}, with again=True"}
-    return {**choices, "give up": command("abandon", number, ledger=ledger)}
+    number, built = str(execution.id), can_be_built(execution)
+    choices: dict[str, Words | str] = {
+        "go on": ("resume", number) if built else go_on(execution),
+        "begin anew": begin_anew(execution),
+    }
+    if built and execution.compensable:
+        choices["undo what it did outside"] = ("rollback", number)
+    choices["give up"] = ("abandon", number)
+    return {name: in_full(step, execution, opened.named) for name, step in choices.items()}
 
 
 def _job(execution: JobExecution) -> Job | None:
     try:
         with user_output_on_stderr():
-            chosen = chosen_again(execution)
+            chosen = chosen_again(execution, ask=False)
             job = chosen.build() if chosen else None
     except Exception:  # noqa: BLE001 - a job that cannot be built is no reason to say nothing
         return None

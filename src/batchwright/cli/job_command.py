@@ -57,13 +57,17 @@ class ChosenJob:
             ) from error
 
 
-def chosen_again(execution: JobExecution) -> ChosenJob | None:
-    """The job of an execution; secrets are read from the environment. None for one that was built by hand."""
+def chosen_again(execution: JobExecution, *, ask: bool = True) -> ChosenJob | None:
+    """The job of an execution; None for one that was built by hand.
+
+    Secrets are read from the environment, or asked for where somebody is at a terminal, unless `ask` is False. Raises
+    ParameterError for one that the run had and nobody gives.
+    """
     if execution.origin is None or not execution.origin.path or execution.origin.is_script:
         return None
     function = load_job_function(str(execution.origin))
     options = job_options(function)
-    parameters = restored_parameters(options, execution.parameters)
+    parameters = restored_parameters(options, execution.parameters, execution.secrets, ask=ask)
     _keep_secrets(options, parameters)
     return ChosenJob(target_of(execution.origin), function, parameters)
 

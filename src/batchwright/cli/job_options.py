@@ -6,7 +6,8 @@ its identity.
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -15,8 +16,9 @@ import click
 
 from batchwright.cli.option_types import ChoiceType, SecretType, option_type
 from batchwright.cli.parameter_help import parameter_help
+from batchwright.cli.streams import is_terminal
 from batchwright.model.drop import Secret
-from batchwright.model.errors import DeclarationError
+from batchwright.model.errors import DeclarationError, ParameterError
 
 RESERVED = frozenset(
     {
@@ -80,18 +82,36 @@ def given_parameters(options: Iterable[JobOption], values: Mapping[str, Any]) ->
     return given
 
 
-def restored_parameters(options: Iterable[JobOption], stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters out of a ledger as the function had them: enum members again, and secrets from the environment."""
+def restored_parameters(
+    options: Iterable[JobOption], stored: Mapping[str, Any], secrets: Sequence[str] = (), *, ask: bool = False
+) -> dict[str, Any]:
+    """Parameters out of a ledger as the function had them: enum members again, secrets from the environment.
+
+    `secrets` are those that the run had: one that is not in the environment is asked for on a terminal, if `ask` says
+    so. Raises ParameterError for one that is missing.
+    """
     restored = dict(stored)
     for option in options:
         value = restored.get(option.parameter)
         if option.is_secret:
-            value = os.environ.get(option.envvar) if isinstance(option.envvar, str) else None
+            value = _secret_again(option, needed=option.required or option.parameter in secrets, ask=ask)
         if value is not None and (option.is_secret or isinstance(option.type, ChoiceType)):
             texts = value if isinstance(value, list) else [value]
             values = [option.type.convert(str(text), option, None) for text in texts]
             restored[option.parameter] = values if option.multiple else values[0]
     return restored
+
+
+def _secret_again(option: JobOption, *, needed: bool, ask: bool) -> str | None:
+    name = str(option.envvar)
+    value = os.environ.get(name)
+    if value is not None or not needed:
+        return value
+    if ask and is_terminal(sys.stdin) and is_terminal(sys.stderr):
+        return str(click.prompt(f"secret {option.opts[0]}", hide_input=True, err=True))
+    raise ParameterError(
+        f"the secret {option.opts[0]} has to be given again", "it is never stored", f"set {name} in the environment"
+    )
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

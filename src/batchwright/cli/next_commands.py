@@ -1,8 +1,12 @@
-"""The command to type next: every command ends by naming it where there is one."""
+"""The command to type next: every command ends by naming it where there is one.
+
+The one rule: what is named is decided here, by the status of the work and by what its job can do.
+"""
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -13,35 +17,76 @@ from batchwright.places import without_password
 
 GOES_ON = frozenset({Status.FAILED, Status.STOPPED, Status.LOST})
 
-
-def after_execution(execution: JobExecution, open_failures: int, ledger: Path | str | None) -> list[str]:
-    """What to do about a run that the ledger knows. `ledger` is named if it would not be found otherwise."""
-    commands = failure_commands(execution.id, execution.status, open_failures, ledger)
-    if execution.origin is not None and execution.origin.is_script:
-        commands = commands[:1]  # the items that failed cannot be given to a loop's body again
-    if execution.kind == "run" and execution.status in GOES_ON:
-        commands.append(go_on_command(execution, ledger))
-    if execution.status is Status.COMPENSATION_FAILED:
-        commands.append(command("rollback", str(execution.id), ledger=ledger))
-    return commands
+Words = tuple[str, ...]
 
 
-def for_instance(each: InstanceSummary, ledger: Path | str | None) -> list[str]:
-    """What to do next about a piece of work, by its newest run, most useful first."""
-    run, words = each.run, short_command(each)
-    if run.status in GOES_ON and not words:
-        return [go_on_command(run, ledger)]
-    return [command(*words.split(), ledger=ledger)] if words else []
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What decides what can be done next about a piece of work.
+
+    `run` is its newest run, or, with `newer`, one that has been followed by that run. `open_steps` are the steps with
+    open failures, where they are known.
+    """
+
+    run: JobExecution
+    open_failures: int = 0
+    open_steps: Collection[str] | None = None
+    newer: int | None = None
+
+    @property
+    def can_replay(self) -> bool:
+        """Whether a replay would take up any of the open failures."""
+        can = self.run.replayable
+        if not can_be_built(self.run) or not self.run.status.complete:
+            return False
+        return can is None or any(step in can for step in self.open_steps or can)
+
+
+def next_steps(now: Situation) -> list[Words | str]:
+    """What to do next, most useful first: the words behind `batchwright`, or, where no command can do it, a sentence.
+
+    The one place that decides it. Nothing that would be refused is named; what asks for a yes may be.
+    """
+    run, number = now.run, str(now.run.id)
+    if now.newer is not None:
+        return [("show", str(now.newer))]
+    if run.status.live:
+        return [("stop", number)]
+    found: list[Words | str] = [("failures", number)] if now.open_failures else []
+    match run.status:
+        case Status.COMPENSATION_FAILED:
+            return [*found, ("rollback", number) if can_be_built(run) else _in_python(f"rollback({number}, job=…)")]
+        case Status.ABANDONED | Status.COMPENSATED:
+            return [begin_anew(run)]
+        case Status.COMPLETED | Status.COMPLETED_WITH_FAILURES:
+            return [*found, ("replay", number)] if found and now.can_replay else found
+    return [*found, go_on(run)]
+
+
+def next_commands(now: Situation, ledger: Path | str | None) -> list[str]:
+    """The same as lines to type. `ledger` is named if it would not be found otherwise."""
+    return [in_full(step, now.run, ledger) for step in next_steps(now)]
 
 
 def short_command(each: InstanceSummary) -> str:
-    """The same as the words behind `batchwright`; empty where there is nothing to do, or not from a shell."""
-    run = each.run
-    if run.status.live:
-        return f"stop {run.id}"
-    if run.status in GOES_ON:
-        return f"resume {run.id}" if can_be_built(run) else ""
-    return f"failures {run.id}" if run.status.complete and each.open_failures else ""
+    """The first of them as the words behind `batchwright`; empty where there is nothing to do, or not from a shell."""
+    step = _first_step(each)
+    if isinstance(step, str):
+        return ""
+    # A line of its own is too long for a column.
+    return f"show {each.run.id}" if step[0] == "run" else " ".join(step)
+
+
+def for_instance(each: InstanceSummary, ledger: Path | str | None) -> list[str]:
+    """The first of them for a piece of work, as a line to type."""
+    step = _first_step(each)
+    return [in_full(step, each.run, ledger)] if step else []
+
+
+def _first_step(each: InstanceSummary) -> Words | str:
+    if each.run.status in GOES_ON:
+        return ("resume", str(each.run.id)) if can_be_built(each.run) else go_on(each.run)
+    return next(iter(next_steps(Situation(each.run, each.open_failures))), "")
 
 
 def can_be_built(execution: JobExecution) -> bool:
@@ -50,30 +95,48 @@ def can_be_built(execution: JobExecution) -> bool:
     return origin is not None and origin.path.endswith(".py") and not origin.is_script
 
 
-def failure_commands(run: int, status: Status, open_failures: int, ledger: Path | str | None) -> list[str]:
-    """How to look at failures, and how to replay them once the run is complete."""
-    if not open_failures:
-        return []
-    commands = [command("failures", str(run), ledger=ledger)]
-    if status.complete:
-        commands.append(command("replay", str(run), ledger=ledger))
-    return commands
-
-
-def go_on_command(execution: JobExecution, ledger: Path | str | None) -> str:
+def go_on(run: JobExecution) -> Words | str:
     """How to go on with a run; for one that was started from Python, the call."""
-    if execution.origin is not None and execution.origin.is_script:
-        return f"run the script again: {target_of(execution.origin)}"
-    if execution.origin is None or not can_be_built(execution):
-        return f"run it again from Python, with the same parameters: run({execution.job})"
-    return command("run", target_of(execution.origin), *option_texts(execution.parameters), ledger=ledger)
+    if run.origin is not None and run.origin.is_script:
+        return f"run the script again: {target_of(run.origin)}"
+    if run.origin is None or not can_be_built(run):
+        return f"run it again from Python, with the same parameters: run({run.job})"
+    return ("run", target_of(run.origin), *option_texts(run.parameters))
 
 
-def from_step_command(execution: JobExecution, step: str, ledger: Path | str | None) -> str:
+def begin_anew(run: JobExecution, *more: str) -> Words | str:
+    """How to begin work again from its start, as the next lap."""
+    words = go_on(run)
+    if not isinstance(words, str):
+        return (*words, *more, "--again")
+    if run.origin is not None and run.origin.is_script:
+        return f"run the script with resumable(…, again=True): {target_of(run.origin)}"
+    return _in_python(f"run({run.job}, again=True)")
+
+
+def from_step_command(run: JobExecution, step: str, ledger: Path | str | None) -> str:
     """How to run a step, and what comes after it, again."""
-    if not can_be_built(execution):
-        return f"run it again from Python: run({execution.job}, from_step={step!r}, again=True)"
-    return f"{go_on_command(execution, ledger)} --from {shlex.quote(step)} --again"
+    if not can_be_built(run):
+        return _in_python(f"run({run.job}, from_step={step!r}, again=True)")
+    return in_full(begin_anew(run, "--from", step), run, ledger)
+
+
+def in_full(step: Words | str, run: JobExecution, ledger: Path | str | None) -> str:
+    """A line to type, with the secrets that have to be given again behind it, as a comment."""
+    if isinstance(step, str):
+        return step
+    builds = step[0] in ("run", "resume", "replay", "rollback")
+    return command(*step, ledger=ledger) + (needed_secrets(run.secrets) if builds else "")
+
+
+def needed_secrets(names: Collection[str]) -> str:
+    """What has to be given again, as a comment for a shell; nothing where nothing has."""
+    needed = " ".join(f"BATCHWRIGHT_{name.upper()}" for name in names)
+    return f"  # needs {needed}" if needed else ""
+
+
+def _in_python(call: str) -> str:
+    return f"from Python: {call}"
 
 
 def command(*words: str, ledger: Path | str | None = None) -> str:

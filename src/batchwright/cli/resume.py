@@ -11,10 +11,11 @@ import click
 
 from batchwright.cli.histories import OpenedHistory, opened_history
 from batchwright.cli.job_command import ChosenJob, chosen_again
-from batchwright.cli.next_commands import can_be_built, command, go_on_command
+from batchwright.cli.next_commands import Situation, begin_anew, in_full, next_commands
 from batchwright.cli.run import EXIT_CODES, RunCall, RunOptions, running_options
 from batchwright.cli.shared_options import debug_option, ledger_option, run_argument
 from batchwright.model.errors import AbandonedError, AlreadyRunningError, NotResumableError, OriginError
+from batchwright.model.execution import JobExecution
 from batchwright.observers.plain_text import printable
 
 
@@ -54,14 +55,22 @@ def _chosen(opened: OpenedHistory, run: int) -> ChosenJob:
                 "run it again from there, with the same parameters, or call batchwright.resume(…, job=…)",
             )
     except AlreadyRunningError as error:
-        error.add_note(f"next: {command('stop', str(run), ledger=opened.named)}")
+        error.add_note(f"next: {next_commands(_newest(opened, named), opened.named)[0]}")
         raise
     except (AbandonedError, NotResumableError) as error:
-        if can_be_built(named):
-            error.add_note(f"next: {printable(go_on_command(named, opened.named))} --again")
+        newest = _newest(opened, named)
+        following = next_commands(newest, opened.named)
+        for text in following or [in_full(begin_anew(newest.run), newest.run, opened.named)]:
+            error.add_note(f"next: {printable(text)}")
         raise
     require_same_work(chosen.build(), execution)
     return chosen
+
+
+def _newest(opened: OpenedHistory, named: JobExecution) -> Situation:
+    from batchwright.operations import newest_run
+
+    return opened.situation(newest_run(opened.history, named.key) or named)
 
 
 def _ledger_to_name(opened: OpenedHistory, chosen: ChosenJob) -> Path | str | None:

@@ -13,7 +13,7 @@ from batchwright.cli.confirmation import require_yes
 from batchwright.cli.documents import document
 from batchwright.cli.histories import opened_history
 from batchwright.cli.job_command import chosen_again, user_output_on_stderr
-from batchwright.cli.next_commands import can_be_built, command, go_on_command
+from batchwright.cli.next_commands import begin_anew, command, in_full
 from batchwright.cli.shared_options import debug_option, grace_option, json_option, ledger_option, run_argument
 from batchwright.cli.signals import StoppedAtOnce, show_past_buffers, signals_stop
 from batchwright.cli.streams import say, write_json
@@ -101,7 +101,7 @@ def _roll_back(run: int, job: Job | None, path: Path | str, grace: float) -> tup
 def _following(result: "RollbackResult", execution: JobExecution, ledger: Path | str | None, again: str) -> list[str]:
     if result.status is not Status.COMPENSATED:
         return [again]
-    return [f"{printable(go_on_command(execution, ledger))} --again"] if can_be_built(execution) else []
+    return [printable(in_full(begin_anew(execution), execution, ledger))]
 
 
 def _document(result: "RollbackResult", following: list[str], exit_code: int) -> dict[str, object]:

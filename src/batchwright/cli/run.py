@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import click
 
 from batchwright.cli.documents import TOLD_AS_JSON, error_document, result_document
 from batchwright.cli.job_command import METAVAR, ChosenJob, JobCommand, user_output_on_stderr
-from batchwright.cli.next_commands import GOES_ON, command, failure_commands, option_texts
+from batchwright.cli.next_commands import Situation, command, in_full, needed_secrets, next_steps, option_texts
 from batchwright.cli.option_types import Seconds, WholeNumber
 from batchwright.cli.shared_options import Command, debug_option, grace_option, json_option, ledger_option
 from batchwright.cli.signals import GRACE_SECONDS, Signals, StoppedAtOnce, show_past_buffers, signals_stop
@@ -18,7 +19,8 @@ from batchwright.cli.streams import say, say_error, silence_stdout, without_secr
 from batchwright.cli.try_run import try_run
 from batchwright.engine.stop import Stop
 from batchwright.job import Job
-from batchwright.model.errors import BatchwrightError, DeclarationError, JobFailedError
+from batchwright.model.errors import BatchwrightError, DeclarationError, GroundChangedError, JobFailedError
+from batchwright.model.failure import FailureState
 from batchwright.model.policy import parse_limit
 from batchwright.model.result import JobResult
 from batchwright.model.status import Status
@@ -141,7 +143,7 @@ class RunCall:
         self._print(result_document(result, code), job)
         if not self._options.quiet:
             say("\n".join(summary_lines(result, self._pace)))
-        commands = self._next_commands(job, result)
+        commands = self._next_commands(job, result, error)
         if error is not None:
             for text in commands:
                 error.add_note(text)
@@ -204,17 +206,35 @@ class RunCall:
             return (self._signals.exit_code if self._signals else None) or STOPPED
         return FAILED
 
-    def _next_commands(self, job: Job, result: JobResult) -> list[str]:
-        still_open = 0 if result.status is Status.COMPLETED else len(result.failures)
-        commands = failure_commands(result.run, result.status, still_open, self._named_ledger(job))
-        if result.status is Status.COMPENSATION_FAILED:
-            commands.append(command("rollback", str(result.run), ledger=self._named_ledger(job)))
-        if result.status in GOES_ON:
-            commands.append(self._go_on(job))
+    def _next_commands(self, job: Job, result: JobResult, error: JobFailedError | None) -> list[str]:
+        now = self._situation(job, result)
+        if now is None:
+            return [f"next: {self._go_on(job)}"]
+        commands = []
+        for step in next_steps(now):
+            goes_on = step[:1] == ("run",) and "--again" not in step
+            if not goes_on:
+                commands.append(in_full(step, now.run, self._named_ledger(job)))
+            elif error is None or not isinstance(error.__cause__, GroundChangedError):
+                # What stands on other ground would be refused again: the error names the choices.
+                commands.append(self._go_on(job))
         return [f"next: {text}" for text in commands]
 
+    def _situation(self, job: Job, result: JobResult) -> Situation | None:
+        """What the ledger knows of the run by now; None for one that did not begin."""
+        from batchwright.launch import ledger_place, open_history
+
+        if not result.run:
+            return None
+        place = ledger_place(None if job.origin is None else Path(job.origin.path), self._options.ledger)
+        with contextlib.closing(open_history(place)) as history:
+            run = history.run(result.run)
+        opened = Counter(failure.step for failure in result.failures if failure.state is FailureState.OPEN)
+        return None if run is None else Situation(run, opened.total(), opened)
+
     def _go_on(self, job: Job) -> str:
-        return command("run", self._chosen.target, *option_texts(job.parameters), ledger=self._options.ledger)
+        line = command("run", self._chosen.target, *option_texts(job.parameters), ledger=self._options.ledger)
+        return line + needed_secrets(job.secret_names)
 
     def _named_ledger(self, job: Job) -> Path | str | None:
         """The ledger for commands that know no job file: named unless they find it by themselves."""

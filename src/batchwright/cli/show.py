@@ -6,15 +6,16 @@ from pathlib import Path
 import click
 
 from batchwright.cli.documents import document, effects_document, execution_document, group_document, plain_parameters
-from batchwright.cli.histories import OpenedHistory, opened_history
+from batchwright.cli.histories import LAST_REPORT, OpenedHistory, opened_history
 from batchwright.cli.interrupted import Interrupted
-from batchwright.cli.next_commands import after_execution
+from batchwright.cli.next_commands import next_commands
 from batchwright.cli.shared_options import json_option, ledger_option, run_argument
 from batchwright.cli.streams import say, write_json
 from batchwright.cli.tables import ERROR_WIDTH, cut, short_place, write_facts, write_heading, write_table
 from batchwright.engine.name_checks import name_checks
 from batchwright.model.effect import EffectCount
 from batchwright.model.execution import FailureGroup, JobExecution, StepExecution
+from batchwright.model.status import Status
 from batchwright.observers.plain_text import balance, duration, printable, size
 
 CAUSES_SHOWN = 10
@@ -34,7 +35,7 @@ def show_command(run: int | None, as_json: bool, ledger: Path | str | None) -> N
         steps = opened.history.steps(execution.id)
         groups = opened.history.failure_groups(execution.id)
         counts = opened.history.effect_counts(execution.id)
-        commands = after_execution(execution, sum(group.open for group in groups), opened.named)
+        commands = next_commands(opened.situation(execution), opened.named)
         interrupted = Interrupted.found(opened, execution)
         if as_json:
             causes = [group_document(group) for group in groups]
@@ -51,6 +52,8 @@ def show_command(run: int | None, as_json: bool, ledger: Path | str | None) -> N
                 )
             )
             return
+        if execution.status is Status.LOST:
+            say(LAST_REPORT)
         _write_run(execution, opened)
         for step in steps:
             _write_step(step, [group for group in groups if group.step == step.key.step])
@@ -112,8 +115,12 @@ def _write_step(step: StepExecution, groups: Sequence[FailureGroup]) -> None:
 def _became(groups: Sequence[FailureGroup]) -> str:
     """What became of the failures, once a replay has taken them up."""
     still_open = sum(group.open for group in groups)
-    replayed = sum(group.count for group in groups) - still_open
-    return f" ({replayed:,} replayed, {still_open:,} open)" if replayed else ""
+    ignored = sum(group.ignored for group in groups)
+    replayed = sum(group.count for group in groups) - still_open - ignored
+    if not (replayed or ignored):
+        return ""
+    told = f"{replayed:,} replayed, {ignored:,} ignored, {still_open:,} open" if ignored else None
+    return f" ({told or f'{replayed:,} replayed, {still_open:,} open'})"
 
 
 def _write_checks(checks: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ import click
 
 from batchwright.cli.documents import document, execution_document, plain_parameters
 from batchwright.cli.histories import OpenedHistory, opened_history
-from batchwright.cli.next_commands import GOES_ON, go_on_command
+from batchwright.cli.next_commands import GOES_ON, go_on, in_full
 from batchwright.cli.option_types import WholeNumber
 from batchwright.cli.shared_options import json_option, ledger_option
 from batchwright.cli.streams import say, write_json, write_line
@@ -66,7 +66,7 @@ def _write(opened: OpenedHistory, executions: Sequence[JobExecution], steps: Seq
 
 
 def _go_on(execution: JobExecution, opened: OpenedHistory) -> str:
-    return printable(go_on_command(execution, opened.named))
+    return printable(in_full(go_on(execution), execution, opened.named))
 
 
 def _kind(opened: OpenedHistory, execution: JobExecution) -> str:

@@ -12,7 +12,7 @@ import click
 
 from batchwright.cli.documents import document
 from batchwright.cli.histories import OpenedHistory, opened_history
-from batchwright.cli.next_commands import after_execution, command
+from batchwright.cli.next_commands import command, next_commands
 from batchwright.cli.option_types import Seconds
 from batchwright.cli.shared_options import debug_option, json_option, ledger_option, run_argument
 from batchwright.cli.streams import say, write_json
@@ -113,5 +113,5 @@ def _say(opened: OpenedHistory, execution: JobExecution, *, asked: bool, waited:
         say(f"{name}: {status_words(status)}")
     else:
         say(f"{name} is not at work: {status_words(status)}")
-    for text in after_execution(execution, 0, opened.named):
+    for text in next_commands(opened.situation(execution), opened.named):
         say(f"next: {printable(text)}")

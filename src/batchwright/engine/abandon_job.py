@@ -6,6 +6,7 @@ and cannot.
 
 The states, and what holds in each when the process dies:
   over        STOPPED, FAILED, COMPENSATION_FAILED, or live with an owner that is gone: it can be gone on with
+  reported    of a run whose owner is gone the ledger knows what the targets hold, counts and failures
   closed      whose owner was gone is FAILED, as any next owner would have closed it: it can still be gone on with
   abandoned   final; stages and staging tables may still be there, and old processes may believe that they own it
   cleaned up  each begun step is claimed once more, which fences old processes, and what it staged is removed
@@ -13,14 +14,17 @@ The states, and what holds in each when the process dies:
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
+from batchwright.engine.compensate_lap import tally
 from batchwright.engine.record_failure import error_text
-from batchwright.model.checkpoint import Checkpoint, StepKey
+from batchwright.engine.run_step import FAILURES_AT_ONCE
+from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import DamagedOutputError, GroundChangedError, NotResumableError
-from batchwright.model.execution import JobExecution, StepExecution
+from batchwright.model.execution import JobExecution, StepExecution, StepOutcome
 from batchwright.model.status import Status, sources_of
-from batchwright.ports import Clock, Discards, Ledger, Scope, Sink
+from batchwright.ports import Clock, Discards, Ledger, Scope, Settles, Sink
 from batchwright.step import BoundStep
 
 
@@ -57,7 +61,7 @@ def abandon_job(
     Raises AlreadyRunningError, and NotResumableError for a run that is not the newest or is complete.
     """
     with ledger.own(run.key):
-        last = _closed(run, ledger)
+        last = _closed(run, bound, ledger, clock)
         already = last.status is Status.ABANDONED
         if not already:
             if last.status not in sources_of(Status.ABANDONED):
@@ -70,7 +74,7 @@ def abandon_job(
         return AbandonResult(last.id, last.job, already, tuple(_clean_up(last, bound, ledger, clock, unbuilt)))
 
 
-def _closed(run: JobExecution, ledger: Ledger) -> JobExecution:
+def _closed(run: JobExecution, bound: Mapping[str, BoundStep], ledger: Ledger, clock: Clock) -> JobExecution:
     """The newest run of the instance, which must be this one, closed if its owner is gone: we own it now."""
     last = ledger.last_run(run.key)
     if last is None or last.id != run.id:
@@ -81,8 +85,34 @@ def _closed(run: JobExecution, ledger: Ledger) -> JobExecution:
         )
     if not last.status.live:
         return last
+    for name in () if last.status is Status.COMPENSATING else run.steps:
+        step = ledger.last_step(run.key.step(run.lap, name))
+        if name in bound and step is not None and not step.status.complete:
+            _report(bound[name], step, last.id, Scope(step.key, ledger, clock, claims=True), ledger)
     ledger.close_lost(run.key)
     return ledger.last_run(run.key) or last
+
+
+def _report(bound: BoundStep, last: StepExecution, run: int, scope: Scope, ledger: Ledger) -> None:
+    """Copy what a target holds into the ledger: the process that died did so about once a second."""
+    if last.target != bound.step.target_address:
+        return
+    try:
+        with closing(bound.writer.open(scope)) as sink:
+            checkpoint = _recalled(sink)
+            if checkpoint is None or checkpoint.counts == last.counts:
+                return
+            begun = ledger.begin_step(run, last.key, last.source, last.target, last.guarantee)
+            outcome = replace(
+                StepOutcome(Status.RUNNING, checkpoint.counts, last.seconds, last.peak_memory_bytes),
+                target_identity=last.target_identity,
+            )
+            ledger.note_progress(begun.id, outcome, ())
+            failures = sink.failures() if isinstance(sink, Settles) else iter(())
+            while batch := list(islice(failures, FAILURES_AT_ONCE)):
+                ledger.note_progress(begun.id, outcome, batch)
+    except Exception:  # noqa: BLE001 - a target that is gone is said by the cleaning up, and keeps no work
+        return
 
 
 def _clean_up(
@@ -94,15 +124,16 @@ def _clean_up(
         if last is None:
             continue
         if name not in bound or last.status.complete:
-            problem = "" if last.status.complete else f"not looked at: {unbuilt or 'the job has no such step any more'}"
+            why = unbuilt or "the job has no such step any more"
+            problem = "" if last.status.complete else f"not looked at: {why}; {_LAST_REPORT}"
             yield StepLeft(name, last.target, last.counts.outputs, last.status.complete, problem=problem)
             continue
-        yield _left_by(bound[name], key, last, Scope(key, ledger, clock, claims=True))
+        yield _left_by(bound[name], last, Scope(key, ledger, clock, claims=True), ledger)
 
 
-def _left_by(bound: BoundStep, key: StepKey, last: StepExecution, scope: Scope) -> StepLeft:
+def _left_by(bound: BoundStep, last: StepExecution, scope: Scope, ledger: Ledger) -> StepLeft:
     """Claim the step, so that an old owner commits nothing more, and remove what it staged."""
-    checkpoint, removed, problem = None, "", ""
+    key, checkpoint, removed, problem = scope.key, None, "", ""
     if last.target != bound.step.target_address:
         problem = f"not looked at: the step writes to {bound.step.target_address} now"
     else:
@@ -112,10 +143,16 @@ def _left_by(bound: BoundStep, key: StepKey, last: StepExecution, scope: Scope) 
                 if isinstance(sink, Discards) and not (checkpoint and checkpoint.finished):
                     removed = sink.discard()
         except Exception as error:  # noqa: BLE001 - a target that is gone keeps no work from being given up
-            problem = f"not cleaned up: {error_text(error, bound.step.secrets)}"
+            problem = f"not cleaned up: {error_text(error, bound.step.secrets)}; {_LAST_REPORT}"
     outputs = checkpoint.counts.outputs if checkpoint else last.counts.outputs
     finished = checkpoint is not None and checkpoint.finished
-    return StepLeft(key.step, last.target, 0 if removed else outputs, finished, removed, problem)
+    if bound.step.compensate is not None:
+        outputs = tally(ledger, key).left
+    unseen = bound.hides_until_finished and not finished and not problem
+    return StepLeft(key.step, last.target, 0 if removed or unseen else outputs, finished, removed, problem)
+
+
+_LAST_REPORT = "its count is that of its last report"
 
 
 def _recalled(sink: Sink[object]) -> Checkpoint | None:

@@ -47,8 +47,8 @@ def choose_lap(job: Job, last: JobExecution | None, known_to: "Surveyed", choice
     if last is not None and last.status is Status.ABANDONED:
         raise AbandonedError(
             f"job '{job.name}' was abandoned with these parameters",
-            f"run {last.id}; what it wrote is still in {', '.join(step.target_address for step in job.steps)}",
-            f"clean up what is left and {BEGIN_AGAIN}",
+            f"run {last.id}; {known_to.left_by(last)}",
+            BEGIN_AGAIN,
         )
     if last is not None and last.status in ROLLED_BACK:
         raise _rolled_back(job, last)
@@ -101,6 +101,16 @@ class Surveyed:
                     laps[name] = ask_for(sink, sink.last_lap, step.step.write_retry, self.pause)
         highest = max(laps.values(), default=0)
         return highest, highest > 0 and all(self._finished(name, highest) for name in laps)
+
+    def left_by(self, run: JobExecution) -> str:
+        """What a run that was given up has left where others see it, in words."""
+        left = []
+        for name, step in self.bound.items():
+            last = self.ledger.last_step(run.key.step(run.lap, name))
+            seen = last is not None and (last.status.complete or not step.hides_until_finished)
+            if last is not None and seen and last.counts.outputs:
+                left.append(step.step.target_address)
+        return f"clean up first what it wrote to {', '.join(left)}" if left else "nothing of it is to be seen"
 
     def _finished(self, name: str, lap: int) -> bool:
         scope = Scope(self.key.step(lap, name), self.ledger, self.clock)

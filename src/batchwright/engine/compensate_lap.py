@@ -91,12 +91,21 @@ def compensable_steps(job: Job) -> list[Step[Any, Any]]:
 
 def is_undone(step: Step[Any, Any], context: RunContext) -> bool:
     """Whether a step has made effects, and none of them is left."""
-    return step.compensate is not None and _tally(step, context).left == 0
+    return step.compensate is not None and tally(context.ledger, context.step_key(step.name)).left == 0
 
 
 def undone(job: Job, context: RunContext) -> tuple[StepUndone, ...]:
     """How many effects of each step that can compensate are undone by now, and how many are left."""
-    return tuple(_tally(step, context) for step in compensable_steps(job))
+    return tuple(tally(context.ledger, context.step_key(step.name)) for step in compensable_steps(job))
+
+
+def tally(ledger: Ledger, key: StepKey) -> StepUndone:
+    """How many effects of a step are undone by now, and how many are left."""
+    counts = dict.fromkeys(EffectState, 0)
+    for effect in _newest_first(ledger, key):
+        counts[effect.state] += 1
+    left = sum(counts[state] for state in (EffectState.DONE, EffectState.INTENT, EffectState.COMPENSATING))
+    return StepUndone(key.step, counts[EffectState.COMPENSATED], left, counts[EffectState.FAILED])
 
 
 def _undo_step(step: Step[Any, Any], context: RunContext) -> BaseException | None:
@@ -171,14 +180,6 @@ def _noted(error: BaseException, verb: str, step: Step[Any, Any], effect: Effect
     if not isinstance(error, StopRequestedError):
         error.add_note(f"while {verb} the effect of item {effect.ordinal + 1} of step '{step.name}', key {effect.key}")
     return error
-
-
-def _tally(step: Step[Any, Any], context: RunContext) -> StepUndone:
-    counts = dict.fromkeys(EffectState, 0)
-    for effect in _newest_first(context.ledger, context.step_key(step.name)):
-        counts[effect.state] += 1
-    left = sum(counts[state] for state in (EffectState.DONE, EffectState.INTENT, EffectState.COMPENSATING))
-    return StepUndone(step.name, counts[EffectState.COMPENSATED], left, counts[EffectState.FAILED])
 
 
 def _break_off(context: RunContext, ended: BaseException) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 from batchwright.engine.attempt import Attempts
 from batchwright.engine.call_processor import Processor
+from batchwright.engine.check_replay import require_replayable
 from batchwright.engine.commit_chunk import OpenTarget, commit_chunk
 from batchwright.engine.deduplicate import keeping_keys, step_processor
 from batchwright.engine.measure_memory import peak_memory_bytes
@@ -34,12 +35,10 @@ from batchwright.engine.run_step import FAILURES_AT_ONCE, NOTE_SECONDS, RunConte
 from batchwright.engine.stop import pause
 from batchwright.model.block import BadRecord, Position
 from batchwright.model.checkpoint import Checkpoint, StepKey
-from batchwright.model.distinct import Distinct
 from batchwright.model.errors import (
     BatchwrightError,
     FencedError,
     ItemChangedError,
-    NotReplayableError,
     StopRequestedError,
     WriteError,
 )
@@ -51,7 +50,7 @@ from batchwright.model.idempotency import running_step
 from batchwright.model.policy import Skip
 from batchwright.model.replay_result import Replayed
 from batchwright.model.status import Status
-from batchwright.ports import Amends, Ledger, Replays, Scope, Settles, Sink
+from batchwright.ports import Amends, Ledger, Scope, Settles, Sink
 from batchwright.step import BoundStep
 
 REASONS_KEPT = 5
@@ -68,7 +67,7 @@ def replay_failures(bound: BoundStep, context: RunContext, where: FailureFilter,
     key = context.step_key(bound.step.name)
     with ExitStack() as stack:
         opened = stack.enter_context(closing(bound.writer.open(_scope(bound, context))))
-        _require_replayable(bound, opened)
+        require_replayable(bound, opened)
         recalled = _prepare(bound, context, opened)
         sink: Any = opened
         if isinstance(opened, Amends):
@@ -107,7 +106,7 @@ def rehearse(bound: BoundStep, context: RunContext, where: FailureFilter, items:
     """What a replay would try: the items are looked for, nothing is called and nothing is written."""
     found = _Found()
     with closing(bound.writer.open(Scope(context.step_key(bound.step.name), context.ledger, context.clock))) as sink:
-        _require_replayable(bound, sink)
+        require_replayable(bound, sink)
     opened = context.ledger.load_failures(context.step_key(bound.step.name))
     with closing(Rereader(bound.reader, items)) as rereader:
         for failure in where.chosen(failure for failure in opened if failure.state is FailureState.OPEN):
@@ -137,28 +136,6 @@ def _scope(bound: BoundStep, context: RunContext) -> Scope:
         key, context.ledger, context.clock, step.checkpoint_seconds, claims=True, owned=context.ownership.check
     )
     return keeping_keys(scope, step)
-
-
-def _require_replayable(bound: BoundStep, sink: Sink[Any]) -> None:
-    step = bound.step
-    if step.atomic:
-        raise NotReplayableError(
-            f"step '{step.name}' is atomic: it publishes everything at once, or nothing",
-            f"its failures are not in {step.target_address}",
-            "mend the input or the code and run the job anew with --again",
-        )
-    if not isinstance(sink, Replays | Amends):
-        raise NotReplayableError(
-            f"step '{step.name}' cannot be replayed into {step.target_address}",
-            "it takes no items after it was finished",
-            "mend the input or the code and run the job anew with --again",
-        )
-    if isinstance(step.process, Distinct) and not isinstance(sink, Settles):
-        raise NotReplayableError(
-            f"step '{step.name}' cannot be replayed into {step.target_address}",
-            "which keys it has seen is kept with its chunks, and only tables take chunks later",
-            "mend the input or the code and run the job anew with --again",
-        )
 
 
 def _prepare(bound: BoundStep, context: RunContext, sink: Sink[Any]) -> Checkpoint | None:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from batchwright.engine.announce import Announcer
+from batchwright.engine.check_replay import describe_abilities
 from batchwright.engine.check_start import check_first_steps, check_ground, choices_for, require_confirmation
 from batchwright.engine.choose_lap import Surveyed, choose_lap
 from batchwright.engine.compensate_lap import compensated
@@ -126,7 +127,7 @@ def _run_owned(job: Job, bound: Mapping[str, BoundStep], options: RunOptions, ar
         last = ledger.last_run(job.key)
         surveyed = Surveyed(bound, job.key, ledger, around.clock, partial(pause, around.clock, around.stop))
         lap = choose_lap(job, last, surveyed, options.choices, again=options.again)
-        definition = describe_job(job, bound)
+        definition = describe_job(job, bound) | describe_abilities(job, bound, ledger, around.clock)
         warnings = () if last is None or lap.begins else _same_definition(job, last, definition, options)
         context = None if last is None else _context(job, last, options, around, ownership)
         if context is not None and lap.complete:

@@ -32,7 +32,7 @@ class Cause(NamedTuple):
     phase: str
     error_type: str
     error: str
-    open: bool
+    state: FailureState
     place: Place
 
 
@@ -43,7 +43,7 @@ def cause_of(failure: Failure) -> Cause:
         failure.phase,
         failure.error_type,
         failure.error,
-        failure.state is FailureState.OPEN,
+        failure.state,
         failure.place,
     )
 
@@ -54,6 +54,7 @@ class _Tally:
     example: str
     count: int = 0
     open: int = 0
+    ignored: int = 0
 
 
 def group_failures(causes: Iterable[Cause]) -> list[FailureGroup]:
@@ -67,9 +68,17 @@ def group_failures(causes: Iterable[Cause]) -> list[FailureGroup]:
         if tally is None:
             tally = tallies[key] = _Tally(str(cause.place), cause.error)
         tally.count += 1
-        tally.open += cause.open
+        tally.open += cause.state is FailureState.OPEN
+        tally.ignored += cause.state is FailureState.IGNORED
     groups = [
-        FailureGroup(*key, count=tally.count, open=tally.open, first_place=tally.first_place, example=tally.example)
+        FailureGroup(
+            *key,
+            count=tally.count,
+            open=tally.open,
+            first_place=tally.first_place,
+            example=tally.example,
+            ignored=tally.ignored,
+        )
         for key, tally in tallies.items()
     ]
     return sorted(groups, key=lambda group: -group.count)

@@ -174,7 +174,7 @@ class PostgresHistory:
         if job_run is None:
             return []
         return group_failures(
-            Cause(step, phase, error_type, error, state == FailureState.OPEN, Place(*place))
+            Cause(step, phase, error_type, error, FailureState(state), Place(*place))
             for step, phase, error_type, error, state, *place in self._all(CAUSES_OF_LAP, *rows.lap_values(job_run))
         )
 

@@ -164,7 +164,7 @@ class SqliteHistory:
             return []
         with self._reading() as connection:
             return group_failures(
-                Cause(step, phase, error_type, error, state == FailureState.OPEN, Place(*place))
+                Cause(step, phase, error_type, error, FailureState(state), Place(*place))
                 for step, phase, error_type, error, state, *place in connection.execute(
                     CAUSES_OF_LAP, executions.lap_values(job_run)
                 )

@@ -32,6 +32,10 @@ class Origin:
         return f"{self.path}:{self.function}" if self.function else self.path
 
 
+REPLAYS, COMPENSATES, SECRETS = "replays", "compensates", "secrets"
+"""What a definition says of what can be done later: steps that replay, and that compensate; secrets that were given."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunRequest:
     """What the engine tells the ledger when it begins an execution.
@@ -108,6 +112,22 @@ class JobExecution:
         """The version of batchwright that ran it; empty for a version that did not say."""
         return str(self.definition.get("version", ""))
 
+    @property
+    def replayable(self) -> frozenset[str] | None:
+        """The steps whose failures can be replayed; None for a version that did not say."""
+        found = self.definition.get(REPLAYS)
+        return None if found is None else frozenset(found)
+
+    @property
+    def compensable(self) -> bool:
+        """Whether any step can undo what it did outside."""
+        return bool(self.definition.get(COMPENSATES))
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The names of secret parameters that it was given, and that whoever goes on has to give again."""
+        return tuple(self.definition.get(SECRETS, ()))
+
 
 @dataclass(frozen=True, slots=True)
 class InstanceSummary:
@@ -150,3 +170,4 @@ class FailureGroup:
     open: int
     first_place: str
     example: str
+    ignored: int = 0

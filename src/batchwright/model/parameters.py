@@ -17,13 +17,15 @@ from batchwright.model.errors import CodecError, ParameterError
 class SortedParameters:
     """Parameters that are kept, those of them that identify the work, and texts that must never be shown.
 
-    `identifiable` says whether the function has any parameter that could identify the work.
+    `identifiable` says whether the function has any parameter that could identify the work; `secret_names` are the
+    parameters that are secret and were given.
     """
 
     kept: Mapping[str, Any]
     identifying: Mapping[str, Any]
     secrets: tuple[str, ...]
     identifiable: bool
+    secret_names: tuple[str, ...] = ()
 
 
 def sort_parameters(function: Callable[..., Any], parameters: Mapping[str, Any]) -> SortedParameters:
@@ -48,7 +50,8 @@ def sort_parameters(function: Callable[..., Any], parameters: Mapping[str, Any])
         not is_marked(hints.get(name), Secret) and not is_marked(hints.get(name), NonIdentifying)
         for name in signature.parameters
     )
-    return SortedParameters(kept, identifying, tuple(secret for secret in secrets if secret), could)
+    names = tuple(name for name in parameters if is_marked(hints.get(name), Secret))
+    return SortedParameters(kept, identifying, tuple(secret for secret in secrets if secret), could, names)
 
 
 def _secret_defaults(

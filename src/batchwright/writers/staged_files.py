@@ -138,6 +138,11 @@ class StagedSink(Generic[Out_contra]):
         self._stage = stage
         self._begin_anew()
 
+    @property
+    def amendable(self) -> bool:
+        """Whether outputs may be added once it is published."""
+        return self._stage.amends
+
     def recall(self) -> Checkpoint | None:
         """The last durable checkpoint, after cutting off what was written past it.
 
@@ -237,7 +242,7 @@ class StagedSink(Generic[Out_contra]):
 
         Raises NotReplayableError before it is published, and for a set of files.
         """
-        if not self._stage.amends:
+        if not self.amendable:
             raise NotReplayableError(
                 f"{self._path} is a set of files, which is published as a whole",
                 "outputs that come later would be published alone",

@@ -56,3 +56,79 @@ def test_a_job_whose_file_is_gone_is_given_up_all_the_same(stopped):
     assert ended.code == 0
     assert "its job cannot be built again, so nothing is cleaned up" in ended.err
     assert "not looked at" in ended.err
+
+
+LEFT = """
+import os, signal
+from pathlib import Path
+from batchwright import Job, Skip, Step
+from batchwright.writers import csv_file, effects, insert
+
+HERE = Path(__file__).parent
+
+
+def check(row):
+    if row["id"] == 1:
+        raise ValueError("one")
+    if row["id"] == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return row
+
+
+def killed_late(target: str = "table") -> Job:
+    write = csv_file(HERE / "out.csv") if target == "file" else insert(f"sqlite:///{HERE}/t.db", "t")
+    rows = [{"id": number} for number in range(10)]
+    more = {"skip": Skip(on=ValueError), "checkpoint_seconds": 0}
+    return Job("late", Step("load", read=rows, process=check, write=write, chunk_size=5, **more))
+
+
+def charge(output, key):
+    if output == 4:
+        raise RuntimeError("four")
+    return key
+
+
+def uncharge(effect):
+    if effect.ordinal == 1:
+        raise RuntimeError("closed")
+
+
+def charging() -> Job:
+    return Job("charging", Step("charge", read=range(6), write=effects(charge), compensate=uncharge))
+"""
+
+
+@pytest.fixture
+def left(shop):
+    (shop.folder / "left.py").write_text(LEFT)
+    return shop
+
+
+def test_failures_that_only_the_target_knows_are_brought_into_the_ledger(left):
+    """The ledger's copy follows about once a second; this run was killed before that."""
+    assert left.spawn("run", "left.py:killed_late").code == -9
+    assert "those of its last report" in left.call("failures", "1").err
+    assert "those of its last report" in left.call("show", "1").err
+    assert left.call("failures", "1", "--json").document["causes"] == [], "the premise of this test"
+    assert "leaves 4 outputs in" in left.call("abandon", "1", "--yes").err
+    ended = left.call("failures", "1", "--json")
+    assert [(cause["message"], cause["open"]) for cause in ended.document["causes"]] == [("one", 1)]
+    assert "last report" not in ended.err
+    counts = left.call("show", "1", "--json").document["counts"]
+    assert (counts["read"], counts["written"], counts["failed"]) == (5, 4, 1)
+
+
+def test_of_what_was_staged_nothing_is_said_to_be_left(left):
+    assert left.spawn("run", "left.py:killed_late", "--target", "file").code == -9
+    assert "load: nothing is left, removed: stage" in left.call("abandon", "1", "--yes").err
+    assert "load: nothing is left in csv:" in left.call("abandon", "1", "--yes").err
+    refused = left.call("run", "left.py:killed_late", "--target", "file")
+    assert refused.code == 2
+    assert "run 1; nothing of it is to be seen; begin again with --again" in refused.err
+
+
+def test_effects_that_are_undone_are_not_left(left):
+    assert left.call("run", "left.py:charging").code == 1
+    assert left.call("rollback", "1", "--yes").code == 1
+    ended = left.call("abandon", "1", "--yes")
+    assert "charge: leaves 2 outputs in" in ended.err, "of four, 3 and 2 are undone"

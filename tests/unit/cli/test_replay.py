@@ -55,3 +55,11 @@ def test_from_needs_again(after_a_run):
     ended = after_a_run.call(*SALES, "--from", "load")
     assert ended.code == 2
     assert "--from STEP --again" in ended.err
+
+
+def test_show_tells_what_is_ignored_from_what_is_replayed(after_a_run):
+    after_a_run.call("replay", "1", "--where", "item=8", "--ignore", "test data")
+    assert "(0 replayed, 1 ignored, 1 open)" in after_a_run.call("show", "1").out
+    after_a_run.mend()
+    after_a_run.call("replay", "1")
+    assert "(1 replayed, 1 ignored, 0 open)" in after_a_run.call("show", "1").out

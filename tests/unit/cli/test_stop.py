@@ -32,7 +32,11 @@ def test_a_run_that_has_ended_needs_no_stop(shop):
     shop.call(*SALES)
     ended = shop.call("stop", "1")
     assert (ended.code, ended.out) == (0, "")
-    assert ended.err == "run 1 of sales is not at work: completed with failures\n"
+    assert ended.err.splitlines() == [
+        "run 1 of sales is not at work: completed with failures",
+        "next: batchwright failures 1",
+        "next: batchwright replay 1",
+    ]
 
 
 def test_a_run_that_was_stopped_is_told_how_to_go_on_with(shop):

@@ -2,10 +2,18 @@ import pytest
 
 from batchwright.ledgers.failure_groups import MAX_GROUPS, OTHER_MESSAGES, Cause, general_message, group_failures
 from batchwright.model.block import Place
+from batchwright.model.failure import FailureState
 
 
 def cause(error, step="load", error_type="ValueError", *, is_open=True, line=1):
-    return Cause(step, "process", error_type, error, is_open, Place("in.csv", line))
+    return Cause(
+        step,
+        "process",
+        error_type,
+        error,
+        FailureState.OPEN if is_open else FailureState.REPLAYED,
+        Place("in.csv", line),
+    )
 
 
 @pytest.mark.parametrize(
