@@ -104,6 +104,7 @@ def replay(  # noqa: PLR0913 - the public call: everything but the run is option
     where: Sequence[str] = (),
     job: Job | None = None,
     accept_changed: bool = False,
+    yes: bool = False,
     stored: bool = False,
     ignore: str | None = None,
     reopen: bool = False,
@@ -114,9 +115,10 @@ def replay(  # noqa: PLR0913 - the public call: everything but the run is option
 
     Each goes in once into tables and files; a function that is killed in between is called with it again. `where`
     chooses failures by terms such as `error_type=ValueError` or `line=10..20`. Items are read again where they stand,
-    and replayed if they are what failed then; with `accept_changed` whatever stands there now is, with `stored` what
-    failed then, as far as it was kept. `ignore` closes the failures without trying them, and keeps this text as the
-    reason; `reopen` opens ignored ones. With `dry_run` nothing is called or written.
+    and replayed if they are what failed then; with `accept_changed` also where they stand nearby now and else, with
+    `yes`, what stands in their place; with `stored` what failed then, as far as it was kept. `ignore` closes the
+    failures without trying them, and keeps this text as the reason; `reopen` opens ignored ones. With `dry_run` nothing
+    is called or written.
 
     The job is rebuilt from where it came from; one that was built by hand has to be given. `stop` lets other threads
     stop it at a chunk boundary.
@@ -126,7 +128,8 @@ def replay(  # noqa: PLR0913 - the public call: everything but the run is option
     """
     options = _replay_options(ReplayOptions(step, FailureFilter(where), Items.SAME, ignore, reopen, dry_run))
     if accept_changed or stored:
-        options = replace(options, items=_items(accept_changed=accept_changed, stored=stored))
+        items = _items(accept_changed=accept_changed, stored=stored)
+        options = replace(options, items=items, accepted=yes)
     stop = stop or Stop()
     try:
         kept, close = open_patiently(ledger, None, partial(pause, SystemClock(), stop))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from batchwright.cli.confirmation import require_yes
 from batchwright.cli.documents import document
 from batchwright.cli.histories import opened_history
 from batchwright.cli.job_command import chosen_again, user_output_on_stderr
@@ -22,6 +23,7 @@ from batchwright.cli.shared_options import (
 from batchwright.cli.signals import StoppedAtOnce, show_past_buffers, signals_stop
 from batchwright.cli.streams import say, write_json
 from batchwright.engine.stop import Stop
+from batchwright.job import Job
 from batchwright.model.execution import JobExecution
 from batchwright.observers.plain_text import printable
 
@@ -35,7 +37,8 @@ STILL_OPEN, STOPPED = 3, 5
 @run_argument(required=True)
 @click.option("--step", metavar="NAME", help="Only failures of this step.")
 @where_option
-@click.option("--accept-changed", is_flag=True, help="Take what stands in the input now where an item failed.")
+@click.option("--accept-changed", is_flag=True, help="Take items that have moved or, if you say yes, changed.")
+@click.option("--yes", is_flag=True, help="With --accept-changed: take items that are not what failed, do not ask.")
 @click.option("--stored", is_flag=True, help="Take the items as they failed, from the ledger, not from the input.")
 @click.option("--ignore", metavar="REASON", help="Close the failures without trying them, for this reason.")
 @click.option("--reopen", is_flag=True, help="Open ignored failures again.")
@@ -90,11 +93,29 @@ def _replay(
 
     chosen = chosen_again(execution)
     job = chosen.build() if chosen else None
+    if asked["accept_changed"] and not asked["yes"] and not asked["dry_run"]:
+        asked = {**asked, "yes": _accepts(execution, path, job, asked)}
     # The handlers know what to say of a signal only once they are there, and are made for this stop.
     stop = Stop(lambda reason: show_past_buffers(signals.notice(reason)))
     with signals_stop(stop, grace) as signals:
         result = replay(execution.id, ledger=path, job=job, stop=stop, **asked)
     return result, signals.exit_code
+
+
+def _accepts(execution: JobExecution, path: Path | str, job: Job | None, asked: dict[str, Any]) -> bool:
+    """Whether a person says yes to the items that are not what failed, after seeing both; True where there are none."""
+    from batchwright.launch import replay
+
+    seen = replay(execution.id, ledger=path, job=job, **{**asked, "dry_run": True})
+    number = sum(step.unaccepted for step in seen.steps)
+    if not number:
+        return True
+    for step in seen.steps:
+        for reason in step.reasons:
+            say(f"  {printable(reason)}")
+    what = f"{number:,} {'item is' if number == 1 else 'items are'} not what failed"
+    require_yes(what, f"{what}. Replay what stands there now?", given=False)
+    return True
 
 
 def _document(result: "ReplayResult", exit_code: int) -> dict[str, object]:

@@ -28,7 +28,7 @@ from batchwright.engine.measure_memory import peak_memory_bytes
 from batchwright.engine.process_chunk import Pace, process_chunk
 from batchwright.engine.read_chunks import Chunk, Segment
 from batchwright.engine.recall_checkpoint import ask
-from batchwright.engine.record_failure import FailureRecorder, describe_error
+from batchwright.engine.record_failure import FailureRecorder, describe_error, error_text
 from batchwright.engine.reread_items import Items, Rereader
 from batchwright.engine.restart import require_same_addresses
 from batchwright.engine.run_step import FAILURES_AT_ONCE, NOTE_SECONDS, RunContext
@@ -39,6 +39,7 @@ from batchwright.model.errors import (
     BatchwrightError,
     FencedError,
     ItemChangedError,
+    NotAcceptedError,
     StopRequestedError,
     WriteError,
 )
@@ -55,10 +56,25 @@ from batchwright.step import BoundStep
 
 REASONS_KEPT = 5
 
+_CHANGED = (ItemChangedError.__qualname__, NotAcceptedError.__qualname__)
+
 _log = logging.getLogger("batchwright")
 
 
-def replay_failures(bound: BoundStep, context: RunContext, where: FailureFilter, items: Items) -> Replayed:
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which failures are meant, and which items are taken for them; `accepted` is a yes to items that have changed."""
+
+    where: FailureFilter
+    items: Items
+    accepted: bool = False
+
+    def rereader(self, bound: BoundStep) -> Rereader:
+        """What finds the items again."""
+        return Rereader(bound.reader, self.items, self.accepted, bound.step.skip)
+
+
+def replay_failures(bound: BoundStep, context: RunContext, chosen: Chosen) -> Replayed:
     """Replay the chosen open failures of one step into its target, as an execution of the step of its own.
 
     A stop ends it behind a chunk; what is not replayed then stays open. Raises NotReplayableError for a target that
@@ -77,7 +93,7 @@ def replay_failures(bound: BoundStep, context: RunContext, where: FailureFilter,
         settling = _SettlingSink(sink, context.ledger, key, transactional=isinstance(opened, Settles))
         stack.enter_context(context.stop.interrupting(sink, writes=True))
         stack.enter_context(running_step(key))
-        return _as_an_execution(bound, context, settling, where, items)
+        return _as_an_execution(bound, context, settling, chosen)
 
 
 def close_failures(
@@ -102,19 +118,22 @@ def close_failures(
     return moved
 
 
-def rehearse(bound: BoundStep, context: RunContext, where: FailureFilter, items: Items) -> Replayed:
+def rehearse(bound: BoundStep, context: RunContext, chosen: Chosen) -> Replayed:
     """What a replay would try: the items are looked for, nothing is called and nothing is written."""
     found = _Found()
     with closing(bound.writer.open(Scope(context.step_key(bound.step.name), context.ledger, context.clock))) as sink:
         require_replayable(bound, sink)
-    opened = context.ledger.load_failures(context.step_key(bound.step.name))
-    with closing(Rereader(bound.reader, items)) as rereader:
-        for failure in where.chosen(failure for failure in opened if failure.state is FailureState.OPEN):
-            item = rereader.find(failure)
-            if isinstance(item, BadRecord):
-                found.left_open(failure, item.error)
-            else:
-                found.replayed += 1
+    known = context.ledger.load_failures(context.step_key(bound.step.name))
+    opened = iter(chosen.where.chosen(failure for failure in known if failure.state is FailureState.OPEN))
+    with closing(chosen.rereader(bound)) as rereader:
+        while batch := list(islice(opened, bound.step.chunk_size)):
+            rereader.prepare(batch)
+            for failure in batch:
+                item = rereader.find(failure)
+                if isinstance(item, BadRecord):
+                    found.left_open(failure, error_text(item.error, context.secrets), type(item.error).__qualname__)
+                else:
+                    found.replayed += 1
     return found.as_replayed(bound.step.name)
 
 
@@ -153,9 +172,7 @@ def _prepare(bound: BoundStep, context: RunContext, sink: Sink[Any]) -> Checkpoi
     return recalled
 
 
-def _as_an_execution(
-    bound: BoundStep, context: RunContext, settling: "_SettlingSink", where: FailureFilter, items: Items
-) -> Replayed:
+def _as_an_execution(bound: BoundStep, context: RunContext, settling: "_SettlingSink", chosen: Chosen) -> Replayed:
     step, ledger, started = bound.step, context.ledger, context.clock.monotonic()
     begun = ledger.begin_step(
         context.run, settling.key, step.source_address, step.target_address, bound.writer.guarantee
@@ -176,7 +193,7 @@ def _as_an_execution(
 
     target.committed = note
     try:
-        _replay_open(bound, context, target, where, items)
+        _replay_open(bound, context, target, chosen)
     except BaseException as error:
         _end_broken_off(context, begun.id, outcome, error)
         raise
@@ -199,18 +216,19 @@ def _end_broken_off(
         error.add_note(f"and then: {second}")
 
 
-def _replay_open(bound: BoundStep, context: RunContext, target: OpenTarget, where: FailureFilter, items: Items) -> None:
+def _replay_open(bound: BoundStep, context: RunContext, target: OpenTarget, chosen: Chosen) -> None:
     """Chunk after chunk of open failures, until there are no more, or a stop is requested: the others stay open."""
     settling, stop = target.sink, context.stop
     assert isinstance(settling, _SettlingSink)  # noqa: S101 - for the type checker: `_open_target` has put it there
-    opened = iter(where.chosen(f for f in settling.failures_there() if f.state is FailureState.OPEN))
+    opened = iter(chosen.where.chosen(f for f in settling.failures_there() if f.state is FailureState.OPEN))
     called = step_processor(bound.step, settling.key, target, settling.sink)
     try:
-        with called as processor, closing(Rereader(bound.reader, items)) as rereader:
+        with called as processor, closing(chosen.rereader(bound)) as rereader:
             pace = Pace(context.clock, stop)
             while stop.requested is None and (batch := list(islice(opened, bound.step.chunk_size))):
                 context.ownership.check()
                 settling.begin(batch)
+                rereader.prepare(batch)
                 _replay_chunk(_chunk(rereader, batch, settling.given), target, processor, pace)
         settling.publish()
     except (StopRequestedError, FencedError) as ended:
@@ -241,17 +259,21 @@ class _Found:
     replayed: int = 0
     still_open: int = 0
     changed: int = 0
+    unaccepted: int = 0
     reasons: list[str] = field(default_factory=list)
 
-    def left_open(self, failure: Failure, error: BaseException | str, kind: str = "") -> None:
+    def left_open(self, failure: Failure, error: str, kind: str) -> None:
         self.still_open += 1
-        self.changed += isinstance(error, ItemChangedError) or kind == ItemChangedError.__qualname__
+        self.changed += kind in _CHANGED
+        self.unaccepted += kind == NotAcceptedError.__qualname__
         if len(self.reasons) < REASONS_KEPT:
-            named = f"{kind}: " if kind and kind != ItemChangedError.__qualname__ else ""
+            named = f"{kind}: " if kind and kind not in _CHANGED else ""
             self.reasons.append(f"item {failure.ordinal + 1} ({failure.place}): {named}{error}")
 
     def as_replayed(self, step: str) -> Replayed:
-        return Replayed(step, self.replayed, self.still_open, self.changed, reasons=tuple(self.reasons))
+        return Replayed(
+            step, self.replayed, self.still_open, self.changed, reasons=tuple(self.reasons), unaccepted=self.unaccepted
+        )
 
 
 @dataclass(slots=True)

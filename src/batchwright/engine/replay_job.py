@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batchwright.engine.record_failure import describe_error
-from batchwright.engine.replay_failures import close_failures, rehearse, replay_failures, replay_warnings
+from batchwright.engine.replay_failures import Chosen, close_failures, rehearse, replay_failures, replay_warnings
 from batchwright.engine.reread_items import Items
 from batchwright.engine.run_job import Surroundings
 from batchwright.engine.run_step import RunContext
@@ -33,6 +33,7 @@ class ReplayOptions:
     ignore: str | None = None
     reopen: bool = False
     dry_run: bool = False
+    accepted: bool = False
 
     @property
     def taken(self) -> FailureState:
@@ -148,7 +149,7 @@ def _taking_up(options: ReplayOptions) -> Callable[[BoundStep, RunContext], Repl
 
     def again(bound: BoundStep, context: RunContext) -> Replayed:
         look = rehearse if options.dry_run else replay_failures
-        return look(bound, context, options.where, options.items)
+        return look(bound, context, Chosen(options.where, options.items, options.accepted))
 
     return {"ignore": ignore, "reopen": reopen, "replay": again}[options.kind]
 

@@ -23,6 +23,7 @@
     ├── MalformedRecordError            a record of an input could not be read
     ├── MissingKeyError                 an item lacks the key that distinct goes by
     ├── ItemChangedError                another item stands where one failed
+    │   └── NotAcceptedError            and nobody has said yes to it
     ├── WriteError                      a target refused a chunk, or a disk is full
     ├── NotPublishedError               what an atomic step has staged may not, or cannot, become visible
     ├── FencedError                     another process has moved this step's checkpoint
@@ -190,6 +191,10 @@ class MissingKeyError(BatchwrightError, ValueError):
 
 class ItemChangedError(BatchwrightError):
     """Where an item failed another one stands now, or it cannot be told whether it is the same."""
+
+
+class NotAcceptedError(ItemChangedError):
+    """Another item stands where one failed, and nobody has said yes to it."""
 
 
 class WriteError(BatchwrightError):

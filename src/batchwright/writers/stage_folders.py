@@ -10,8 +10,10 @@ The states, and what holds in each when the process dies:
   prepared    the manifest is in the folder, and its SHA-256 in the checkpoint: what holds a manifest of that digest is
               what was prepared, whether it is found in the stage or in the target
   renamed     the target is the new folder; what it was before stands in the stage's place
-  published   the checkpoint says so; what was replaced is removed, then the journal: what is left is removed by whoever
-              looks next
+  published   the checkpoint says so; what was replaced is moved aside, then the journal removed: what is left to do is
+              done by whoever looks next
+  aside       what was replaced stands beside the target, hidden, for whoever still reads it; the next run that writes
+              to this target removes it, as it begins, and so does the next publication
 """
 
 import contextlib
@@ -64,6 +66,7 @@ class StageFolder(Stage):
         """Touch nothing yet."""
         super().__init__(target, key)
         self.folder: Path = self.path.with_suffix(".files")
+        self.aside: Path = self.target.with_name(f".{self.target.name}.replaced")
         self.parts: dict[str, Part] = {}
         self._descriptors: dict[str, int] = {}
         self._unsynced: set[str] = set()
@@ -84,6 +87,8 @@ class StageFolder(Stage):
                 self.folder.mkdir(0o700, exist_ok=True)
                 self._is_there()
                 self._require_exchange()
+            with contextlib.suppress(OSError):  # the publication tries again, and says so
+                _remove_replaced(self.aside)
         return found
 
     def add_to(self, name: str, data: bytes, state: Mapping[str, Any]) -> bytes:
@@ -185,10 +190,10 @@ class StageFolder(Stage):
         return ""
 
     def clear(self) -> None:
-        """Remove what was replaced, if it was, then the journal, and let go of it."""
+        """Move aside what was replaced, if it was, then remove the journal, and let go of it."""
         if self._descriptor >= 0 and not self.poisoned:
             try:
-                _remove_replaced(self.folder)
+                self._move_aside()
                 self.path.unlink(missing_ok=True)
             except OSError as error:
                 # The new set is published and said to be; the next run, which looks here first, tries again.
@@ -207,6 +212,16 @@ class StageFolder(Stage):
         """Close everything without unlocking."""
         self._close_files()
         super().let_go()
+
+    def _move_aside(self) -> None:
+        """Who reads the old set goes on reading it. Where its place is taken by what is not ours, it is removed."""
+        if not self._is_there():
+            return
+        _remove_replaced(self.aside)
+        if os.path.lexists(self.aside):
+            _remove_replaced(self.folder)
+        else:
+            self.folder.replace(self.aside)
 
     def _is_there(self) -> bool:
         """Whether there is a folder. Raises TargetError if its name has been taken by something else."""

@@ -73,7 +73,7 @@ def test_items_without_a_whole_payload_are_read_again_by_position(tmp_path):
     ledger = run_here(job).ledger
     process.refused = set()
     object.__setattr__(read, "blocks", [[10, 11], [12, 13, 14]])
-    assert replay(1, ledger=ledger, job=job, accept_changed=True).replayed == 2
+    assert replay(1, ledger=ledger, job=job, accept_changed=True, yes=True).replayed == 2
     assert sorted(rows(tmp_path / "t.db")) == [10, 11, 12, 13, 14]
 
 

@@ -216,8 +216,11 @@ def test_an_item_that_was_mended_in_the_input_is_replayed_only_when_that_is_said
     result = replay(1, ledger=ledger, job=job)
     assert (result.replayed, result.still_open, result.steps[0].changed) == (0, 2, 2)
     assert "item 2" in result.steps[0].reasons[0]
-    assert "--accept-changed takes what is there now" in result.steps[0].reasons[0]
+    assert "--accept-changed shows what is there now" in result.steps[0].reasons[0]
     result = replay(1, ledger=ledger, job=job, accept_changed=True)
+    assert (result.replayed, result.still_open, result.steps[0].unaccepted) == (0, 2, 2)
+    assert "then {'id': '2', 'age': 'x'}; now {'id': '2', 'age': 'twenty'}; --yes" in result.steps[0].reasons[0]
+    result = replay(1, ledger=ledger, job=job, accept_changed=True, yes=True)
     assert (result.replayed, result.still_open, result.steps[0].changed) == (1, 1, 0)
     assert "invalid literal for int() with base 10: 'twenty'" in result.steps[0].reasons[0]
     assert rows(tmp_path / "t.db")[-1] == ("4", 40)
@@ -225,18 +228,63 @@ def test_an_item_that_was_mended_in_the_input_is_replayed_only_when_that_is_said
 
 def test_records_added_before_it_make_an_item_another_one(tmp_path):
     source = tmp_path / "people.csv"
-    job = loaded(tmp_path / "t.db", to_person, read=people(source, "id,age\n1,10\n2,x\n"))
-    ledger = run_here(job).ledger
-    people(source, "id,age\n0,5\n1,10\n2,20\n")
-    result = replay(1, ledger=ledger, job=job, accept_changed=True)
-    assert result.replayed == 1, "item 2 stands on line 3 as before: what it is now is said yes to"
-    source.write_text('id,age\n"1\n",10\n2,20\n')
     ledger = run_here(loaded(tmp_path / "u.db", to_person, read=people(source, "id,age\n1,10\n2,x\n"))).ledger
     source.write_text('id,age\n"1\n",10\n2,20\n')
     job = loaded(tmp_path / "u.db", to_person, read=csv_rows(source))
-    result = replay(1, ledger=ledger, job=job, accept_changed=True)
+    result = replay(1, ledger=ledger, job=job, accept_changed=True, yes=True)
     assert (result.replayed, result.steps[0].changed) == (0, 1)
     assert "records were added or removed before it" in result.steps[0].reasons[0]
+
+
+def test_a_record_that_has_moved_is_found_and_no_other_is_replayed_for_it(tmp_path):
+    """A line was added above: where the item failed a good one stands now, which is in the table already."""
+    source = tmp_path / "people.csv"
+    refused = {"x", "y"}
+
+    def mended(row):
+        if row["age"] in refused:
+            raise ValueError(row["age"])
+        return row
+
+    job = loaded(tmp_path / "t.db", mended, read=people(source, "id,age\n1,10\n2,x\n3,30\n4,y\n5,50\n"))
+    ledger = run_here(job).ledger
+    people(source, "id,age\n0,5\n1,10\n2,x\n3,30\n4,y\n5,50\n")
+    refused.clear()
+    assert replay(1, ledger=ledger, job=job).replayed == 0
+    seen = replay(1, ledger=ledger, job=job, accept_changed=True, dry_run=True)
+    assert (seen.replayed, seen.still_open) == (2, 0)
+    result = replay(1, ledger=ledger, job=job, accept_changed=True)
+    assert (result.replayed, result.still_open) == (2, 0)
+    assert sorted(rows(tmp_path / "t.db")) == [("1", "10"), ("2", "x"), ("3", "30"), ("4", "y"), ("5", "50")]
+
+
+def test_equal_records_are_each_replayed_once_and_never_more_than_there_are(tmp_path):
+    source = tmp_path / "people.csv"
+    refused = {"x"}
+
+    def mended(row):
+        if row["age"] in refused:
+            raise ValueError(row["age"])
+        return row
+
+    job = loaded(tmp_path / "t.db", mended, read=people(source, "id,age\n2,x\n2,x\n2,x\n"))
+    ledger = run_here(job).ledger
+    people(source, "id,age\n1,10\n2,x\n2,x\n")
+    refused.clear()
+    result = replay(1, ledger=ledger, job=job, accept_changed=True)
+    assert (result.replayed, result.still_open) == (2, 1)
+    assert len(rows(tmp_path / "t.db")) == 2
+
+
+def test_what_is_shown_of_a_changed_item_keeps_to_the_rules_of_payloads(tmp_path):
+    source = tmp_path / "people.csv"
+    read, skip = people(source, "id,age\n1,10\n2,x\n"), Skip(on=ValueError, redact=("age",))
+    job = Job("j", Step("s", read=read, process=to_person, write=insert(url(tmp_path / "t.db"), "t"), skip=skip))
+    ledger = run_here(job).ledger
+    people(source, "id,age\n1,10\n2,77\n")
+    (reason,) = replay(1, ledger=ledger, job=job, accept_changed=True).steps[0].reasons
+    assert "another item stands there now" in reason
+    assert "77" not in reason
 
 
 def test_where_the_input_is_gone_the_stored_item_is_replayed(tmp_path):
