@@ -1,15 +1,18 @@
 """Opening the record that a command reads, and finding a run in it."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from batchwright.cli.next_commands import Situation
 from batchwright.cli.spelling import did_you_mean
+from batchwright.cli.streams import say
 from batchwright.model.errors import LedgerError
 from batchwright.model.execution import InstanceSummary, JobExecution
 from batchwright.model.status import Status, status_now
+from batchwright.places import VARIABLE
 from batchwright.ports import History
 
 PAGE = 100
@@ -113,6 +116,8 @@ def opened_history(given: Path | str | None) -> Iterator[OpenedHistory]:
 
     path = ledger_place(None, given)
     history = open_history(path)
+    if isinstance(path, Path) and given is None and not os.environ.get(VARIABLE) and path.parent.parent != Path.cwd():
+        say(f"ledger {path}")  # found in a folder above: not where one would look first
     try:
         yield OpenedHistory(history, path, given)
     finally:

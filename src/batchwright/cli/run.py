@@ -112,7 +112,7 @@ def run_command(chosen: ChosenJob, *, dry_run: bool, **options: Any) -> int:
     """
     given = RunOptions(**options)
     if dry_run:
-        return try_run(chosen, limit=given.limit, max_failures=given.max_failures, as_json=given.as_json)
+        return try_run(chosen, given)
     return RunCall(chosen, given).go()
 
 

@@ -53,3 +53,14 @@ def test_more_work_than_a_page_is_listed_whole(shop):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(histories, "PAGE", 2)
         assert [each["run"] for each in shop.call("list", "--json").document["jobs"]] == [3, 2, 1]
+
+
+def test_a_ledger_found_in_a_folder_above_is_named(shop, monkeypatch):
+    shop.call("run", "jobs.py:again", "-q")
+    assert "ledger " not in shop.call("list").err
+    below = shop.folder / "below"
+    below.mkdir()
+    monkeypatch.chdir(below)
+    ended = shop.call("list")
+    assert (ended.code, ended.err.splitlines()[0]) == (0, f"ledger {shop.folder}/.batchwright/ledger.db")
+    assert "ledger " not in shop.call("list", "--ledger", f"{shop.folder}/.batchwright/ledger.db").err

@@ -326,3 +326,16 @@ def test_a_file_of_something_else_is_no_ledger_and_is_left_as_it_is(shop, conten
     assert ended.code == 2, ended.err
     assert "notes.txt is not a sound SQLite database" in ended.err
     assert (shop.folder / "notes.txt").read_text() == content
+
+
+def test_a_dry_run_says_what_a_run_would_make_of_what_is_done_already(shop):
+    def standing(*options):
+        return shop.call(*SALES, "--dry-run", "--json", *options).document["standing"]
+
+    assert standing() is None
+    shop.call(*SALES, "--limit", "10")
+    assert standing() == "run 1 is STOPPED; would go on from it: load at list item 11"
+    shop.call(*SALES)
+    assert standing() == "already complete: run 2 is COMPLETED_WITH_FAILURES; would do nothing without --again"
+    assert standing("--again") == "would begin anew, after run 2"
+    assert shop.call("run", "jobs.py:again", "--dry-run").out.splitlines()[1] == "as it stands: would begin"
