@@ -29,6 +29,7 @@ from batchwright.observers.plain_text import printable
 
 COMMANDS = {
     "run": "Run a job, or go on with it where it ended.",
+    "worker": "Join a run from this process: work on partitions of its steps.",
     "resume": "Go on with a run that was stopped, failed or killed.",
     "stop": "Ask a run to stop at the end of its chunk.",
     "list": "List the jobs, each with how it stands and what to do next.",

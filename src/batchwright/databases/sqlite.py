@@ -30,6 +30,8 @@ _ROLLBACK_JOURNALS = ("delete", "truncate", "persist")
 
 _MAGIC = b"SQLite format 3\0"
 
+_SHORTEST_DATABASE_BYTES = 512
+
 _TRANSIENT = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
 
 _REFUSED = ("SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_TOOBIG", "SQLITE_RANGE")
@@ -267,6 +269,10 @@ def check_place(path: Path) -> bool:
 
 def _require_database(path: Path) -> None:
     """Raise TargetError for a file of something else: SQLite takes a short one for empty, and overwrites it."""
+    # A longer one it judges itself; and it must: closing a file of which this process has a connection open, in whatever
+    # thread, takes the locks of that connection away, and another process would then delete the log under it.
+    if path.stat().st_size >= _SHORTEST_DATABASE_BYTES:
+        return
     try:
         with path.open("rb") as file:
             begins = file.read(len(_MAGIC))

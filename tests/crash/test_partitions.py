@@ -1,0 +1,132 @@
+"""Runs in partitions whose processes are killed at random: nothing is lost, and nothing is in twice.
+
+The one rule: coordinators and workers are real commands, killed with SIGKILL when the target has so many rows; each
+start has other workers and chunks than the one before. BATCHWRIGHT_PARTITION_SCHEDULES says how many.
+"""
+
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+SCHEDULES = int(os.environ.get("BATCHWRIGHT_PARTITION_SCHEDULES", "3"))
+SEED = int(os.environ.get("BATCHWRIGHT_PARTITION_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
+ROWS, KILLS, DEADLINE_SECONDS = 3_000, 4, 120.0
+
+JOB = """
+import os
+from batchwright import Job, Skip, Step
+from batchwright.readers import csv_rows
+from batchwright.writers import execute, insert
+
+def good(row):
+    if int(row["id"]) % 500 == 3:
+        raise ValueError("a bad one")
+    return {"id": int(row["id"])}
+
+def load(month: str) -> Job:
+    how = dict(
+        partitions=int(os.environ["PARTITIONS"]), workers=int(os.environ["WORKERS"]),
+        chunk_size=int(os.environ["CHUNK"]), skip=Skip(on=ValueError, limit=50),
+    )
+    rows = Step("rows", read=csv_rows("in.csv"), process=good, write=insert("sqlite:///t.db", "t"), **how)
+    adds = execute("sqlite:///t.db", "UPDATE balance SET total = total + :id, many = many + 1", commutes=True)
+    return Job("load", rows, Step("balance", read=csv_rows("in.csv"), process=good, write=adds, **how))
+"""
+
+GOOD = [n for n in range(ROWS) if n % 500 != 3]
+
+
+class Schedule:
+    """One job, started and killed until it is complete."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder, self.random = folder, random.Random(seed)
+        (folder / "job.py").write_text(JOB)
+        (folder / "in.csv").write_text("id\n" + "".join(f"{n}\n" for n in range(ROWS)))
+        with closing(sqlite3.connect(folder / "t.db")) as target:
+            target.execute("PRAGMA journal_mode = WAL")
+            target.executescript(
+                "CREATE TABLE balance (total INTEGER, many INTEGER); INSERT INTO balance VALUES (0, 0);"
+            )
+
+    def run(self) -> None:
+        for _ in range(KILLS):
+            if self._killed():
+                return
+        assert self._start("run", "job.py:load", "--month", "may").wait(DEADLINE_SECONDS) == 3, self._said()
+
+    def _killed(self) -> bool:
+        """Start, and kill after some more rows; whether it was complete before that."""
+        coordinator = self._start("run", "job.py:load", "--month", "may")
+        workers = []
+        until, more = time.monotonic() + DEADLINE_SECONDS, self.done() + self.random.randrange(1, ROWS)
+        while coordinator.poll() is None and self.done() < more:
+            assert time.monotonic() < until, self._said()
+            if not workers and self.done() and (number := self._run_number()):
+                workers = [
+                    self._start("worker", str(number), "--workers", "2") for _ in range(self.random.choice((0, 1, 2)))
+                ]
+        victims = (
+            [coordinator, *workers] if self.random.random() < 0.5 else self.random.sample([coordinator, *workers], 1)
+        )
+        for victim in victims:
+            victim.kill()
+        if coordinator not in victims:
+            coordinator.wait(DEADLINE_SECONDS)
+        for process in workers:
+            if process not in victims and self.random.random() < 0.5:
+                process.kill()
+        for process in (coordinator, *workers):
+            process.wait(DEADLINE_SECONDS)
+        return coordinator.returncode == 3
+
+    def _start(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        environment = {
+            **os.environ,
+            "PARTITIONS": str(self.random.randrange(1, 9)),
+            "WORKERS": str(self.random.randrange(1, 4)),
+            "CHUNK": str(self.random.randrange(5, 80)),
+            "BATCHWRIGHT_LEDGER": str(self.folder / "ledger" / "ledger.db"),
+        }
+        with (self.folder / "said.txt").open("ab") as said:
+            command = [sys.executable, "-m", "batchwright", *arguments]
+            return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=said, stderr=said)
+
+    def done(self) -> int:
+        """How many rows and additions are in the target."""
+        with closing(sqlite3.connect(self.folder / "t.db")) as target:
+            (there,) = target.execute("SELECT count(*) FROM sqlite_master WHERE name = 't'").fetchone()
+            rows = target.execute("SELECT count(*) FROM t").fetchone()[0] if there else 0
+            return int(rows + target.execute("SELECT many FROM balance").fetchone()[0])
+
+    def _run_number(self) -> int:
+        with closing(sqlite3.connect(self.folder / "ledger" / "ledger.db")) as ledger:
+            return int(ledger.execute("SELECT max(id) FROM batchwright_job_executions").fetchone()[0] or 0)
+
+    def _said(self) -> str:
+        return (self.folder / "said.txt").read_text()[-4_000:]
+
+    def check(self) -> None:
+        with closing(sqlite3.connect(self.folder / "t.db")) as target:
+            assert [n for (n,) in target.execute("SELECT id FROM t ORDER BY id")] == GOOD, self._said()
+            assert target.execute("SELECT * FROM balance").fetchone() == (sum(GOOD), len(GOOD)), self._said()
+        with closing(sqlite3.connect(self.folder / "ledger" / "ledger.db")) as ledger:
+            counts = "SELECT read, written, filtered, failed_process FROM batchwright_step_executions "
+            whole = f"{counts} WHERE partition = 0 AND status = 'COMPLETED_WITH_FAILURES'"
+            assert set(ledger.execute(whole).fetchall()) == {(ROWS, len(GOOD), 0, ROWS - len(GOOD))}
+            assert ledger.execute("SELECT count(*) FROM batchwright_failures").fetchone() == (2 * (ROWS - len(GOOD)),)
+
+
+@pytest.mark.parametrize("number", range(SCHEDULES))
+def test_killed_at_random_nothing_is_lost_and_nothing_is_in_twice(tmp_path: Path, number: int):
+    print(f"BATCHWRIGHT_PARTITION_SEED={SEED}")  # noqa: T201 - pytest shows it when the test fails
+    schedule = Schedule(tmp_path, SEED + number)
+    schedule.run()
+    schedule.check()
