@@ -9,6 +9,7 @@ from batchwright.cli.documents import document, effects_document, execution_docu
 from batchwright.cli.histories import LAST_REPORT, OpenedHistory, opened_history
 from batchwright.cli.interrupted import Interrupted
 from batchwright.cli.next_commands import next_commands
+from batchwright.cli.partitions import partition_facts, partitions_document
 from batchwright.cli.shared_options import json_option, ledger_option, run_argument
 from batchwright.cli.streams import say, write_json
 from batchwright.cli.tables import ERROR_WIDTH, cut, short_place, write_facts, write_heading, write_table
@@ -46,6 +47,7 @@ def show_command(run: int | None, as_json: bool, ledger: Path | str | None) -> N
                     **content,
                     causes=causes,
                     effects=effects_document(counts),
+                    partitions=partitions_document(opened.history, steps),
                     ledger=opened.history.address,
                     next=commands,
                     **interrupted.document(),
@@ -57,6 +59,7 @@ def show_command(run: int | None, as_json: bool, ledger: Path | str | None) -> N
         _write_run(execution, opened)
         for step in steps:
             _write_step(step, [group for group in groups if group.step == step.key.step])
+            write_facts(partition_facts(opened.history, step), indent="  ")
         _write_checks(name_checks(execution, steps))
         _write_effects(counts)
         _write_causes(groups)

@@ -269,8 +269,8 @@ def check_place(path: Path) -> bool:
 
 def _require_database(path: Path) -> None:
     """Raise TargetError for a file of something else: SQLite takes a short one for empty, and overwrites it."""
-    # A longer one it judges itself; and it must: closing a file of which this process has a connection open, in whatever
-    # thread, takes the locks of that connection away, and another process would then delete the log under it.
+    # A longer one it judges itself; and it must: to close a file of which this process has a connection open, in
+    # whatever thread, takes that connection's locks away, and another process would then delete the log under it.
     if path.stat().st_size >= _SHORTEST_DATABASE_BYTES:
         return
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from batchwright.engine.record_failure import describe_error
 from batchwright.engine.replay_failures import Chosen, close_failures, rehearse, replay_failures, replay_warnings
+from batchwright.engine.replay_partitions import added_up, replayed_parts
 from batchwright.engine.reread_items import Items
 from batchwright.engine.run_job import Surroundings
 from batchwright.engine.run_step import RunContext
@@ -131,7 +132,8 @@ def _each_step(
         if context.stop.requested is not None:
             break
         try:
-            done.append(take_up(bound[name], context))
+            in_parts = [take_up(*part) for part in replayed_parts(bound[name], context, options.taken)]
+            done.append(added_up(name, in_parts))
         except NotReplayableError as error:
             refused.append(str(error))
     return _TakenUp(tuple(done), tuple(refused))

@@ -10,18 +10,20 @@ The states, and what holds in each when the process dies:
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from batchwright.engine.restart import Choices, identity_of, require_finished, require_same_addresses
 from batchwright.engine.run_step import RunContext
+from batchwright.engine.split_step import rows_of
 from batchwright.engine.stop import pause
 from batchwright.job import Job, ordered_steps
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import NotResumableError
 from batchwright.model.execution import StepOutcome
 from batchwright.model.failure import Failure, FailureState
+from batchwright.model.partition import plan_of
 from batchwright.model.status import Status
 from batchwright.ports import Scope, Settles, Sink
 from batchwright.step import BoundStep
@@ -29,12 +31,13 @@ from batchwright.step import BoundStep
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """A finished step: its checkpoint and failures, and the database that they are in."""
+    """A finished step: its checkpoint and failures, and the database that they are in; `parts` are its partitions."""
 
     checkpoint: Checkpoint
     failures: Sequence[Failure]
     identity: str
     transactional: bool
+    parts: Mapping[int, "_Mark"] = field(default_factory=dict)
 
 
 def steps_from(job: Job, names: Sequence[str]) -> list[str]:
@@ -94,12 +97,24 @@ def _read_mark(bound: BoundStep, context: RunContext, lap: int) -> _Mark:
     with closing(bound.writer.open(Scope(key, ledger, context.clock))) as sink:
         checkpoint, _ = require_finished(bound, sink, wait, choices)
         assert checkpoint is not None  # noqa: S101 - for the type checker: nothing is adopted
-        return _Mark(checkpoint, list(sink.failures()), identity_of(sink), isinstance(sink, Settles))
+        mark = _Mark(checkpoint, list(sink.failures()), identity_of(sink), isinstance(sink, Settles))
+        return mark if plan_of(checkpoint) is None else replace(mark, parts=_marks_of_parts(mark, sink))
+
+
+def _marks_of_parts(mark: _Mark, sink: Sink[Any]) -> dict[int, _Mark]:
+    rows = rows_of(sink)
+    failures = list(rows.failures())
+    return {
+        number: replace(mark, checkpoint=found, failures=[one for one in failures if one.partition == number])
+        for number, found in rows.checkpoints().items()
+    }
 
 
 def _write_mark(bound: BoundStep, context: RunContext, mark: _Mark) -> None:
     """In the target first: what is complete there is never run again, whatever the ledger knows."""
     step, ledger, key = bound.step, context.ledger, context.step_key(bound.step.name)
+    for number, part in mark.parts.items():
+        _write_mark(bound, replace(context, partition=number), part)
     if mark.transactional:
         with closing(
             bound.writer.open(Scope(key, ledger, context.clock, claims=True, owned=context.ownership.check))
@@ -108,7 +123,8 @@ def _write_mark(bound: BoundStep, context: RunContext, mark: _Mark) -> None:
     else:
         ledger.save_checkpoint(key, mark.checkpoint, mark.failures)
     made = ledger.begin_step(context.run, key, step.source_address, step.target_address, bound.writer.guarantee)
-    still_open = any(failure.state is FailureState.OPEN for failure in mark.failures)
+    every = [*mark.failures, *(failure for part in mark.parts.values() for failure in part.failures)]
+    still_open = any(failure.state is FailureState.OPEN for failure in every)
     status = Status.COMPLETED_WITH_FAILURES if still_open else Status.COMPLETED
     outcome = StepOutcome(status, mark.checkpoint.counts, target_identity=mark.identity)
     ledger.end_step(made.id, outcome, mark.failures)

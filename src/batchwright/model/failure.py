@@ -74,7 +74,6 @@ def failure_document(run: int, failure: Failure) -> dict[str, Any]:
     return {
         "run": run,
         "step": failure.step,
-        "partition": failure.partition,
         "ordinal": failure.ordinal,
         "source": failure.place.source,
         "line": failure.place.line,
@@ -89,4 +88,5 @@ def failure_document(run: int, failure: Failure) -> dict[str, Any]:
         "note": failure.note or None,
         "payload_kind": failure.payload_kind.value,
         "payload": failure.payload,
+        "partition": failure.partition,
     }

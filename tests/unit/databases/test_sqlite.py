@@ -2,6 +2,8 @@
 
 import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -228,3 +230,14 @@ def test_an_empty_file_that_was_there_before_is_not_removed_by_a_failure(tmp_pat
     with pytest.raises(BatchwrightError):
         sqlite.connect(path)
     assert path.exists()
+
+
+def test_a_second_connection_does_not_take_the_locks_of_the_first_away(tmp_path):
+    path = tmp_path / "t.db"
+    with closing(sqlite.connect(path)) as first:
+        first.execute("CREATE TABLE t (n)")
+        with closing(sqlite.connect(path)):
+            # Another process that believed itself alone would put the log into the file and delete it when it ends.
+            look = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM t').fetchall()"
+            subprocess.run([sys.executable, "-c", look, str(path)], check=True)
+            assert (tmp_path / "t.db-wal").exists()

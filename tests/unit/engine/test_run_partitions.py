@@ -12,6 +12,8 @@ from tests.unit.engine.runs import Ran, run_here
 
 from batchwright.engine import run_partitions, split_step
 from batchwright.engine.stop import Stop
+from batchwright.job import Job, one_step_job
+from batchwright.launch import replay, run
 from batchwright.ledgers.memory import MemoryLedger
 from batchwright.model.errors import DeclarationError, GroundChangedError
 from batchwright.model.policy import Skip
@@ -89,7 +91,7 @@ def test_broken_off_and_gone_on_with_otherwise_each_row_is_in_once(  # noqa: PLR
             raise RuntimeError("broken off")
         return but_for_sevens(item)
 
-    def run(partitions: int, workers: int, chunk_size: int) -> Ran:
+    def run_it(partitions: int, workers: int, chunk_size: int) -> Ran:
         work = step(
             folder,
             read=ITEMS[:count],
@@ -100,10 +102,10 @@ def test_broken_off_and_gone_on_with_otherwise_each_row_is_in_once(  # noqa: PLR
         )
         return run_here(work, ledger=ledger)
 
-    first = run(partitions, workers, chunk_size)
+    first = run_it(partitions, workers, chunk_size)
     assert (first.result.status is Status.FAILED) is (breaks_at < count)
     broken.clear()
-    ran = run(*again) if breaks_at < count else first
+    ran = run_it(*again) if breaks_at < count else first
     assert ran.result.status.complete
     good = [(n,) for n in range(count) if n % 10 != 7]
     assert (rows(folder) if good else []) == good
@@ -265,6 +267,28 @@ def test_of_rows_with_one_key_the_highest_version_stays_in_any_order(tmp_path: P
     newest = {item["id"]: item for item in sorted(items, key=lambda item: item["version"])}
     found = rows(tmp_path, 'SELECT id, version, "from" FROM t ORDER BY id')
     assert found == [tuple(newest[key].values()) for key in sorted(newest)]
+
+
+def test_a_step_in_partitions_is_kept_with_its_failures_when_the_job_is_run_from_the_next_one_on(tmp_path: Path):
+    ledger, target = MemoryLedger(), insert(f"sqlite:///{tmp_path}/t.db", "u", on_conflict="ignore")
+    job = Job("both", step(tmp_path), Step("next", read=[{"id": 1}], write=target))
+    assert run_here(job, ledger=ledger).result.failed == 10
+    ran = run_here(job, ledger=ledger, again=True, from_step="next")
+    assert ran.result.lap == 2
+    assert ran.counts == (101, 91, 0, 10)
+    assert rows(tmp_path) == GOOD
+
+
+def test_failures_are_replayed_partition_by_partition(tmp_path: Path):
+    ledger = MemoryLedger()
+    work = step(tmp_path)
+    first = run(work, ledger=ledger)
+    mended = replay(first.run, ledger=ledger, job=one_step_job(step(tmp_path, process=lambda item: item)))
+    assert (mended.replayed, mended.still_open) == (10, 0)
+    assert rows(tmp_path) == [(n,) for n in range(100)]
+    assert [failure.state.value for failure in first.failures] == ["replayed"] * 10
+    again = replay(first.run, ledger=ledger, job=one_step_job(work))
+    assert again.replayed == 0
 
 
 @pytest.mark.parametrize(
