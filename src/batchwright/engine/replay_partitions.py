@@ -34,15 +34,9 @@ def replayed_parts(bound: BoundStep, context: RunContext, taken: FailureState) -
 
 def added_up(step: str, parts: Sequence[Replayed]) -> Replayed:
     """What became of the failures of a step."""
-    return Replayed(
-        step,
-        replayed=sum(part.replayed for part in parts),
-        still_open=sum(part.still_open for part in parts),
-        changed=sum(part.changed for part in parts),
-        ignored=sum(part.ignored for part in parts),
-        reopened=sum(part.reopened for part in parts),
-        reasons=tuple(reason for part in parts for reason in part.reasons),
-    )
+    numbers = ("replayed", "still_open", "changed", "ignored", "reopened", "unaccepted")
+    sums = {name: sum(getattr(part, name) for part in parts) for name in numbers}
+    return Replayed(step, **sums, reasons=tuple(reason for part in parts for reason in part.reasons))
 
 
 def _has(context: RunContext, step: str, taken: FailureState) -> bool:
