@@ -5,7 +5,7 @@ it. All that is read and not yet handed over is bounded by `most` items.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count, pairwise
 from typing import Any
@@ -17,7 +17,7 @@ from batchwright.engine.read_chunks import Chunk
 from batchwright.engine.stop import POLL_SECONDS, Stop
 from batchwright.model.errors import StopRequestedError, WriteError
 from batchwright.model.pace import CHUNK_SECONDS
-from batchwright.model.work import Outcome, SetAside, Work
+from batchwright.model.work import Death, Outcome, SetAside, Work
 from batchwright.ports import Clock
 from batchwright.ports.runners import Workers
 
@@ -25,15 +25,24 @@ PORTION_SECONDS = 0.02
 """What one worker should be given at a time: long against handing it over, short against what others wait for."""
 
 
+def _nobody(_ordinals: Sequence[int], _items: Sequence[Any]) -> Mapping[int, Death]:
+    """No item is known to have killed its worker."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """How far to work ahead. `together` workers have all items of a portion in work at once."""
+    """How far to work ahead. `together` workers have all items of a portion in work at once.
+
+    `deaths` says, by index, over which of the items at some ordinals workers have died in earlier runs.
+    """
 
     step: str
     workers: int
     together: bool
     most: int
     many: bool
+    deaths: Callable[[Sequence[int], Sequence[Any]], Mapping[int, Death]] = _nobody
 
     @property
     def window(self) -> int:
@@ -49,6 +58,7 @@ class _Portion:
     first: int
     last: int
     items: Sequence[Any]
+    ordinals: Sequence[int]
     outcome: Outcome | None = None
 
 
@@ -160,16 +170,23 @@ def _portions(state: _Ahead, chunk: Chunk) -> list[_Portion]:
     good, size = chunk.good_indexes(), state.portion
     firsts = [0, *(good[at] for at in range(size, len(good), size)), len(chunk)]
     return [
-        _Portion(next(state.numbers), first, last, chunk.items[number * size : (number + 1) * size])
-        for number, (first, last) in enumerate(pairwise(firsts))
+        _Portion(next(state.numbers), first, last, chunk.items[at : at + size], _ordinals(chunk, good[at : at + size]))
+        for at, (first, last) in zip(count(0, size), pairwise(firsts), strict=False)
     ]
+
+
+def _ordinals(chunk: Chunk, indexes: Sequence[int]) -> Sequence[int]:
+    if isinstance(indexes, range):
+        return range(chunk.start + indexes.start, chunk.start + indexes.stop)
+    return [chunk.start + index for index in indexes]
 
 
 def _hand_out(state: _Ahead) -> None:
     while state.waiting and len(state.given) < state.bounds.window and state.stop.requested is None:
         portion = state.waiting.popleft()
         state.given[portion.number] = portion
-        state.workers.submit(Work(portion.number, portion.items))
+        deaths = state.bounds.deaths(portion.ordinals, portion.items)
+        state.workers.submit(Work(portion.number, portion.items, portion.ordinals, deaths))
 
 
 def _take_in(state: _Ahead, outcome: Outcome | None) -> None:

@@ -13,6 +13,7 @@ from batchwright.engine.process_ahead import Ahead, process_ahead
 from batchwright.engine.process_chunk import Pace, Processed, process_chunk
 from batchwright.engine.process_portion import PortionTask
 from batchwright.engine.read_chunks import Chunk
+from batchwright.engine.remember_deaths import recall_deaths
 from batchwright.step import BoundStep, Step
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def process_chunks(
                     del processed
         return
     assert step.process is not None  # noqa: S101 - a step without it has no runner
+    deaths = recall_deaths(context.ledger, context.step_key(step.name))
     task = PortionTask(
         step.name,
         step.process,
@@ -49,9 +51,10 @@ def process_chunks(
         context.clock,
         context.stop,
         bound.recipe,
+        deaths.note,
     )
     workers = bound.runner.workers
-    ahead = Ahead(step.name, workers, bound.runner.together, items_in_flight(step, workers), task.many)
+    ahead = Ahead(step.name, workers, bound.runner.together, items_in_flight(step, workers), task.many, deaths.among)
     with closing(bound.runner.start(task)) as working:
         yield from process_ahead(chunks, working, ahead, policy, (context.clock, context.stop))
 

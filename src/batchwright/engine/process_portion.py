@@ -17,11 +17,15 @@ from batchwright.engine.tell_time import SystemClock
 from batchwright.model.errors import StopRequestedError
 from batchwright.model.policy import Retry, Skip
 from batchwright.model.processor import ProcessorKind, processor_kind
-from batchwright.model.work import Attempted, Outcome, Work
+from batchwright.model.work import Attempted, Death, Outcome, Work
 from batchwright.ports import Clock
 from batchwright.step import Recipe
 
 FOR_EVER = float("inf")
+
+
+def _not_kept(_work: Work, _index: int, _death: Death) -> None:
+    """Where nobody dies, or nothing is durable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class PortionTask:
     clock: Clock
     stop: Stop = field(default_factory=Stop)
     recipe: Recipe | None = None
+    keep_death: Callable[[Work, int, Death], None] = _not_kept
 
     def __reduce__(self) -> tuple[Callable[..., "PortionTask"], tuple[Any, ...]]:
         """How it goes to another process."""
@@ -85,6 +90,10 @@ class PortionTask:
         if self.retry is None or not self.retry.allows(error, attempts):
             return None
         return self.retry.wait_seconds(attempts)
+
+    def note_death(self, work: Work, index: int, death: Death) -> None:
+        """See `Task`."""
+        self.keep_death(work, index, death)
 
     @property
     def stopping(self) -> bool:

@@ -17,12 +17,13 @@ from typing import Any
 from batchwright.ledgers.execution_rows import belongs_to, in_job_order, of_lap, of_partitions, without_partitions
 from batchwright.ledgers.failure_groups import cause_of, group_failures
 from batchwright.ledgers.locks import LockOwnership
+from batchwright.ledgers.memory_logs import KeepsLogs
 from batchwright.ledgers.memory_records import is_later, of_instance, status_of, through_codec, with_outcome
 from batchwright.ledgers.transitions import closed_as, not_owned, owner_gone, refused, seen, stop_request, this_host
 from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
 from batchwright.model.codec import decode, encode
 from batchwright.model.distinct import KeySpace, SeenKeys
-from batchwright.model.effect import Effect, EffectCount
+from batchwright.model.effect import EffectCount
 from batchwright.model.errors import AlreadyRunningError
 from batchwright.model.execution import (
     FailureGroup,
@@ -37,7 +38,7 @@ from batchwright.model.forgetting import Forgetting, Forgotten
 from batchwright.model.status import Status, sources_of
 
 
-class MemoryLedger:
+class MemoryLedger(KeepsLogs):
     """A ledger and its own history, both gone with the object. Excludes threads of this process from each other."""
 
     durable = False
@@ -45,6 +46,7 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         """Start empty."""
+        super().__init__()
         self._guard = threading.Lock()
         self._owned: dict[InstanceKey | StepKey, datetime] = {}
         self._laps: dict[InstanceKey, int] = {}
@@ -55,7 +57,6 @@ class MemoryLedger:
         self._checkpoints: dict[StepKey, Checkpoint] = {}
         self._keys: dict[bytes, dict[bytes, int]] = {}
         self._failures: dict[StepKey, dict[int, Failure]] = {}
-        self._effects: dict[StepKey, dict[tuple[int, int], Effect]] = {}
 
     def own(self, key: InstanceKey) -> AbstractContextManager[LockOwnership]:
         """Own this instance while the context lasts. Raises AlreadyRunningError at once."""
@@ -163,6 +164,8 @@ class MemoryLedger:
         if found is None or found.status not in sources_of(outcome.status):
             raise refused("step execution", step_execution, status_of(found), outcome.status)
         self._add_failures(found.key, failures)
+        if outcome.status is not Status.STOPPED:
+            self._logs.deaths.pop(found.key, None)
         self._keep_step(replace(with_outcome(found, outcome), status=outcome.status, ended_at=datetime.now(UTC)))
 
     def last_step(self, key: StepKey) -> StepExecution | None:
@@ -220,21 +223,6 @@ class MemoryLedger:
             if ordinal in known and known[ordinal].state is state.source:
                 known[ordinal] = replace(known[ordinal], state=state, note=note)
 
-    def load_effects(self, key: StepKey, start: int, end: int) -> Sequence[Effect]:
-        """The effects of the items from ordinal `start` up to `end`, by ordinal and index."""
-        known = self._effects.get(key, {})
-        return [known[place] for place in sorted(known) if start <= place[0] < end]
-
-    def save_effects(self, key: StepKey, effects: Sequence[Effect]) -> None:
-        """Store these as they are now, in one durable transaction; what was stored of each is replaced."""
-        self._effects.setdefault(key, {}).update({(effect.ordinal, effect.index): effect for effect in effects})
-
-    def last_effects(self, key: StepKey, before: tuple[int, int] | None, limit: int) -> Sequence[Effect]:
-        """At most so many effects before this ordinal and index (None: of all), the last first."""
-        known = self._effects.get(key, {})
-        places = [place for place in sorted(known, reverse=True) if before is None or place < before]
-        return [known[place] for place in places[:limit]]
-
     def jobs(self) -> list[str]:
         """The names of all jobs, sorted."""
         return sorted({key.job for key in self._laps})
@@ -267,8 +255,7 @@ class MemoryLedger:
         ]
         old = [step for step in self._checkpoints if of_instance(step, key) and step.lap < what.checkpoints_below]
         gone = [each for each in old if any(is_later(each, other) for other in self._checkpoints)]
-        for step in [each for each in self._effects if of_instance(each, key) and each.lap < what.checkpoints_below]:
-            del self._effects[step]
+        self._logs.forget(key, what.checkpoints_below)
         for step in gone:
             self._forget_keys(step, finished=self._checkpoints.pop(step).finished)
         return Forgotten(len(runs), sum(failures), len(gone))
@@ -324,8 +311,8 @@ class MemoryLedger:
     def effect_counts(self, run: int) -> list[EffectCount]:
         """How many effects of this run's lap are in which state, by step and state."""
         job_run = self._runs.get(run)
-        keys = [key for key in self._effects if job_run and of_lap(key, job_run)]
-        found = Counter((key.step, effect.state) for key in keys for effect in self._effects[key].values())
+        keys = [key for key in self._logs.effects if job_run and of_lap(key, job_run)]
+        found = Counter((key.step, effect.state) for key in keys for effect in self._logs.effects[key].values())
         return [EffectCount(step, state, count) for (step, state), count in sorted(found.items())]
 
     def summary(self) -> Mapping[str, Any]:

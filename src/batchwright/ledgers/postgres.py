@@ -4,7 +4,7 @@ The one rule: whatever is written for an instance shows, in the same transaction
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -16,6 +16,7 @@ from batchwright.databases.postgres_texts import unescaped
 from batchwright.databases.postgres_waits import LockWaits
 from batchwright.databases.records import key_values
 from batchwright.ledgers import postgres_executions as executions
+from batchwright.ledgers.death_rows import DeathStatements, death_values, deaths_of
 from batchwright.ledgers.effect_rows import END, EffectStatements, effect_of, effect_values
 from batchwright.ledgers.postgres_history import PostgresHistory
 from batchwright.ledgers.postgres_lease import Lease, LeaseTimes, boot_seconds, hold, partition_lease
@@ -28,6 +29,7 @@ from batchwright.model.execution import JobExecution, RunRequest, StepExecution,
 from batchwright.model.failure import Failure, FailureState
 from batchwright.model.forgetting import Forgetting, Forgotten
 from batchwright.model.status import Status
+from batchwright.model.work import Death
 
 if TYPE_CHECKING:
     from batchwright.databases.postgres import Connection
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 EFFECTS = EffectStatements("{schema}.batchwright_effects", "%s")
+DEATHS = DeathStatements("{schema}.batchwright_deaths", "%s")
 
 
 class PostgresLedger:
@@ -187,6 +190,8 @@ class PostgresLedger:
         def work(connection: "Connection", doubts: int) -> None:
             executions.end_step(connection, self._schema, step_execution, outcome, doubts)
             records.put_failures(connection, self._schema, key, failures)
+            if outcome.status is not Status.STOPPED:
+                run(connection, self._schema, DEATHS.end, key_values(key))
 
         self._write(self._instance(key), work)
 
@@ -267,7 +272,8 @@ class PostgresLedger:
                 connection, self._schema, key, what.failure_laps, None, with_open=what.with_open
             )
             laps = (key.job, key.parameters_hash, what.checkpoints_below)
-            run(connection, self._schema, EFFECTS.forget, laps)
+            for log in (EFFECTS, DEATHS):
+                run(connection, self._schema, log.forget, laps)
             return Forgotten(runs, failures, records.forget_laps(connection, self._schema, key, what.checkpoints_below))
 
         return self._write(key, work)
@@ -297,6 +303,19 @@ class PostgresLedger:
         """At most so many effects before this ordinal and index (None: of all), the last first."""
         values = (*key_values(key), *(before or END), limit)
         return self._read(lambda connection: _effects_of(connection, self._schema, EFFECTS.last, values))
+
+    def load_deaths(self, key: StepKey) -> Mapping[int, Death]:
+        """The deaths noted of a step, by ordinal."""
+        values = key_values(key)
+        return self._read(lambda connection: deaths_of(run(connection, self._schema, DEATHS.load, values).fetchall()))
+
+    def note_death(self, key: StepKey, ordinal: int, death: Death) -> None:
+        """Note this of the item at an ordinal, in one durable transaction; what was noted of it is replaced.
+
+        Raises FencedError, and notes nothing, if the instance was ours and is somebody else's now.
+        """
+        values = death_values(key, ordinal, death)
+        self._write(self._instance(key), lambda connection, _: run(connection, self._schema, DEATHS.save, values))
 
     def close(self) -> None:
         """Let the database go. What is owned stays owned until its context ends."""

@@ -6,7 +6,7 @@ The one rule: every change of status is a compare-and-set in a short transaction
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from batchwright.databases.sqlite import Patience, connect, transaction
 from batchwright.databases.sqlite_schema import migrate
 from batchwright.ledgers import execution_rows as executions
 from batchwright.ledgers import sqlite_rows as rows
+from batchwright.ledgers.death_rows import DeathStatements, death_values, deaths_of
 from batchwright.ledgers.effect_rows import END, EffectStatements, effect_of, effect_values
 from batchwright.ledgers.locks import WAIT_SECONDS, LockOwnership, hold, own_partition
 from batchwright.ledgers.sqlite_closing import close_lost, listed
@@ -31,6 +32,7 @@ from batchwright.model.execution import JobExecution, RunRequest, StepExecution,
 from batchwright.model.failure import Failure, FailureState
 from batchwright.model.forgetting import Forgetting, Forgotten
 from batchwright.model.status import Status, sources_of
+from batchwright.model.work import Death
 
 BUSY_SECONDS = 30.0
 """How long a transaction waits for those of other runs on the same ledger; each of them takes milliseconds."""
@@ -43,6 +45,7 @@ _OF_STEP = f"{_OF_INSTANCE} AND lap = ? AND step = ? AND partition = ?"
 LAST_RUN = f"{_RUNS} WHERE {_OF_INSTANCE} AND kind = 'run' ORDER BY id DESC LIMIT 1"
 LAST_STEP = f"{_STEPS} WHERE {_OF_STEP} AND kind = 'run' ORDER BY run DESC, id DESC LIMIT 1"
 EFFECTS = EffectStatements("batchwright_effects", "?")
+DEATHS = DeathStatements("batchwright_deaths", "?")
 
 
 class SqliteLedger:
@@ -172,7 +175,10 @@ class SqliteLedger:
             )
             if ended.rowcount != 1:
                 raise _refused_step(connection, step_execution, status)
-            records.put_failures(connection, _key_of_step(connection, step_execution), failures)
+            key = _key_of_step(connection, step_execution)
+            records.put_failures(connection, key, failures)
+            if status is not Status.STOPPED:
+                connection.execute(DEATHS.end, key_values(key))
 
     def last_step(self, key: StepKey) -> StepExecution | None:
         """The newest execution of this step in this lap, of kind `run`."""
@@ -252,6 +258,16 @@ class SqliteLedger:
         with self._reading() as connection:
             found = connection.execute(EFFECTS.last, (*key_values(key), *(before or END), limit)).fetchall()
         return [*map(effect_of, found)]
+
+    def load_deaths(self, key: StepKey) -> Mapping[int, Death]:
+        """The deaths noted of a step, by ordinal."""
+        with self._reading() as connection:
+            return deaths_of(connection.execute(DEATHS.load, key_values(key)))
+
+    def note_death(self, key: StepKey, ordinal: int, death: Death) -> None:
+        """Note this of the item at an ordinal, in one durable transaction; what was noted of it is replaced."""
+        with self._writing() as connection:
+            connection.execute(DEATHS.save, death_values(key, ordinal, death))
 
     def interrupt(self, *, now: bool) -> None:
         """With `now` no statement waits for a lock any more."""

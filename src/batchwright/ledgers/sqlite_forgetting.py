@@ -6,11 +6,14 @@ The one rule: what is deleted is overwritten (`secure_delete`), and gone from th
 import sqlite3
 
 from batchwright.databases import sqlite_records as records
+from batchwright.ledgers.death_rows import DeathStatements
 from batchwright.ledgers.effect_rows import EffectStatements
 from batchwright.model.checkpoint import InstanceKey
 from batchwright.model.forgetting import Forgetting, Forgotten
 
 EFFECTS = EffectStatements("batchwright_effects", "?")
+
+DEATHS = DeathStatements("batchwright_deaths", "?")
 
 
 def forget(connection: sqlite3.Connection, key: InstanceKey, what: Forgetting) -> Forgotten:
@@ -20,7 +23,8 @@ def forget(connection: sqlite3.Connection, key: InstanceKey, what: Forgetting) -
     connection.executemany(f"DELETE FROM batchwright_step_executions WHERE run = ? {owned}", runs)  # noqa: S608 - our own
     gone = connection.executemany(f"DELETE FROM batchwright_job_executions WHERE id = ? {owned}", runs)  # noqa: S608 - our own
     failures = [records.forget_failures(connection, key, lap, with_open=what.with_open) for lap in what.failure_laps]
-    connection.execute(EFFECTS.forget, (key.job, key.parameters_hash, what.checkpoints_below))
+    for log in (EFFECTS, DEATHS):
+        connection.execute(log.forget, (key.job, key.parameters_hash, what.checkpoints_below))
     checkpoints = records.forget_laps(connection, key, what.checkpoints_below)
     return Forgotten(max(0, gone.rowcount), sum(failures), checkpoints)
 

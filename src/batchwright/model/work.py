@@ -17,11 +17,29 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
+class Death:
+    """What is known of an item over which a worker died while it alone was in work.
+
+    So many deaths were `attempts` of it; 0: it is suspected only. `code` is how the last one ended, as exit codes and
+    negative signals go; None: it was ended past the item's time. `digest` tells one item from another.
+    """
+
+    attempts: int
+    code: int | None
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
-    """Items to be processed by one worker. `number` is theirs alone while the step runs."""
+    """Items to be processed by one worker. `number` is theirs alone while the step runs.
+
+    `ordinals` are their places in the step's input; `deaths` says, by index, of which items workers have died before.
+    """
 
     number: int
     items: Sequence[Any]
+    ordinals: Sequence[int] = ()
+    deaths: Mapping[int, Death] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

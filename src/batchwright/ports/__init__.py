@@ -25,6 +25,7 @@ from batchwright.model.failure import Failure, FailureState
 from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.model.publication import Publication
 from batchwright.model.status import Status
+from batchwright.ports.deaths import DeathLog
 from batchwright.ports.effects import EffectLog
 from batchwright.ports.histories import History as History
 
@@ -291,7 +292,7 @@ class Ownership(Protocol):
         """Raise FencedError once the right may have gone to somebody else. Asked before each chunk; must be cheap."""
 
 
-class Ledger(CheckpointStore, EffectLog, Protocol):
+class Ledger(CheckpointStore, EffectLog, DeathLog, Protocol):
     """The engine's side of the durable record. All methods are for one thread."""
 
     @property
@@ -339,7 +340,10 @@ class Ledger(CheckpointStore, EffectLog, Protocol):
         """
 
     def end_step(self, step_execution: int, outcome: StepOutcome, failures: Sequence[Failure]) -> None:
-        """Close an execution of a step, with the last failures not yet copied."""
+        """Close an execution of a step, with the last failures not yet copied.
+
+        Unless it is STOPPED, deaths noted of the step are forgotten: it is done, or a person looks at it first.
+        """
 
     def last_step(self, key: StepKey) -> StepExecution | None:
         """The newest execution of this step in this lap, of kind `run`."""

@@ -5,7 +5,7 @@ The one rule: a runner never says what happens to an item; that is the task's af
 
 from typing import Any, Protocol, runtime_checkable
 
-from batchwright.model.work import Attempted, Outcome, Work
+from batchwright.model.work import Attempted, Death, Outcome, Work
 
 
 class Task(Protocol):
@@ -28,6 +28,13 @@ class Task(Protocol):
 
     def wait_before(self, error: BaseException, attempts: int) -> float | None:
         """How long to wait before an item whose call was ended from outside is tried again; None: it has failed."""
+        ...
+
+    def note_death(self, work: Work, index: int, death: Death) -> None:
+        """Keep, durably, that a worker died of this item of a work, before it is tried again or has failed.
+
+        Raises what the ledger raises.
+        """
         ...
 
     @property
@@ -54,7 +61,11 @@ class Workers(Protocol):
     """Workers of one step, at work until they are closed. Used by one thread."""
 
     def submit(self, work: Work) -> None:
-        """Give them something to do. Does not wait."""
+        """Give them something to do. Does not wait.
+
+        Items among `work.deaths` are given alone, and have failed without a call if their attempts are used up. A
+        runner whose workers cannot die may take no notice.
+        """
         ...
 
     def collect(self, timeout_seconds: float) -> Outcome | None:

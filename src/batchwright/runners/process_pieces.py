@@ -6,7 +6,7 @@ An item is judged when a worker died while it alone was in work, and had died ov
 So a process that something else killed, such as a system short of memory, costs no innocent item its place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -69,6 +69,21 @@ class Whole:
             if done.done < len(piece.items):
                 return Outcome(self.work.number, results, failed, retried, done.ended_by, None, seconds / max(1, read))
         return Outcome(self.work.number, results, failed, retried, seconds=seconds / max(1, read))
+
+
+def begin(whole: Whole, numbers: Iterator[int]) -> list[Piece]:
+    """The pieces that a work begins with: one, unless workers have died of its items before; those are alone."""
+    work, pieces, start = whole.work, list[Piece](), 0
+    for index in sorted(work.deaths):
+        if index > start:
+            pieces.append(Piece(next(numbers), whole, start, work.items[start:index]))
+        alone = Piece(next(numbers), whole, index, work.items[index : index + 1], suspected=True)
+        alone.attempts = work.deaths[index].attempts
+        pieces.append(alone)
+        start = index + 1
+    if start < len(work.items) or not pieces:
+        pieces.append(Piece(next(numbers), whole, start, work.items[start:]))
+    return pieces
 
 
 def parts_of(piece: Piece) -> int:

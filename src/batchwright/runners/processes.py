@@ -9,10 +9,10 @@ The one rule: a worker process may die at any moment, of any item; that is its i
 What holds when a worker has died: the outcomes it had sent are taken in first. The first piece without an outcome is
 the one it died of, since pieces are done in order; it is divided or judged (`process_pieces`). The others it had were
 not begun and are given to another worker. A worker that dies before it is ready, or idle, blames nobody; the third in a
-row that is never ready ends the step. Nothing is committed here: when the run itself dies, all of it is done again.
+row that is never ready ends the step. Nothing is committed here: when the run itself dies, all of it is done again; but
+what a death says of a single item is noted by the task before that is tried again, and comes back with the next run.
 """
 
-import signal
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -21,8 +21,9 @@ from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 
 from batchwright.model.errors import DeclarationError, NotSendableError, WorkerDiedError
 from batchwright.model.timeouts import check_count
-from batchwright.model.work import Outcome, Work
+from batchwright.model.work import Death, Outcome, Work
 from batchwright.ports.runners import Task, Workers
+from batchwright.runners.process_deaths import error_of, in_words
 from batchwright.runners.process_messages import (
     DONE,
     READY,
@@ -38,7 +39,7 @@ from batchwright.runners.process_messages import (
 )
 from batchwright.runners.process_nursery import Nursery
 from batchwright.runners.process_outcomes import unpack_error, unpack_outcome
-from batchwright.runners.process_pieces import Piece, Whole, after_deaths, judged, parts_of
+from batchwright.runners.process_pieces import Piece, Whole, after_deaths, begin, judged, parts_of
 
 AT_ONCE = 2
 """Pieces with a worker: one in work, and the next, so that it never waits."""
@@ -132,9 +133,13 @@ class ProcessWorkers:
     def submit(self, work: Work) -> None:
         """See `Workers`."""
         whole = Whole(work)
-        whole.pieces.append(Piece(next(self._numbers), whole, 0, work.items))
+        whole.pieces += begin(whole, self._numbers)
         self._wholes[work.number] = whole
-        self._waiting.append(whole.pieces[0])
+        for piece in list(whole.pieces):
+            if piece.suspected:
+                self._try_or_judge(piece, work.deaths[piece.first])
+            else:
+                self._waiting.append(piece)
         self._hand_out()
 
     def collect(self, timeout_seconds: float) -> Outcome | None:
@@ -334,7 +339,7 @@ class ProcessWorkers:
                 self._break(self._died(code, f"it took {START_SECONDS:g} s to load the step's function", mend))
             elif self._stillborn >= STARTS:
                 mend = "see what it wrote to standard error; a memory_limit may be too low"
-                self._break(self._died(code, f"it {_words(code)} before it had loaded the step's function", mend))
+                self._break(self._died(code, f"it {in_words(code)} before it had loaded the step's function", mend))
         elif not worker.condemned or worker.pieces[0] is worker.condemned:
             self._blame(worker.pieces.popleft(), code, worker)
         self._waiting.extendleft(reversed(worker.pieces))
@@ -344,29 +349,25 @@ class ProcessWorkers:
             return
         if len(piece.items) > 1:
             self._divide(piece)
-        elif not (piece.suspected or worker.condemned):
-            piece.suspected = True
-            self._waiting.appendleft(piece)
+            return
+        late = worker.condemned is not None
+        piece.attempts += piece.suspected or late
+        piece.suspected = True
+        death = Death(piece.attempts, None if late else code)
+        self._task.note_death(piece.whole.work, piece.first, death)
+        self._try_or_judge(piece, death)
+
+    def _try_or_judge(self, piece: Piece, death: Death) -> None:
+        """What comes next for an item over which a worker has died alone."""
+        error = error_of(self._task, death)
+        wait = self._task.wait_before(error, death.attempts) if death.attempts else 0.0
+        if wait is None:
+            outcome = judged(piece, error, self._task)
+            piece.attempts = 0  # they are in the outcome
+            self._conclude(piece, outcome)
         else:
-            piece.attempts += 1
-            error = self._error_of(code, worker)
-            wait = self._task.wait_before(error, piece.attempts)
-            if wait is None:
-                self._conclude_dead(piece, judged(piece, error, self._task))
-            else:
-                piece.not_before = time.monotonic() + wait
-                self._waiting.appendleft(piece)
-
-    def _conclude_dead(self, piece: Piece, outcome: Outcome) -> None:
-        piece.attempts = 0  # they are in the outcome
-        self._conclude(piece, outcome)
-
-    def _error_of(self, code: int, worker: _Worker) -> BaseException:
-        if worker.condemned is not None:
-            limit = self._task.item_timeout_seconds
-            return TimeoutError(f"the item took longer than item_timeout_seconds={limit:g}; its process was ended")
-        mend = "mend what it does with this item, or set such items aside with skip=Skip(on=WorkerDiedError)"
-        return self._died(code, f"it {_words(code)} while it processed the item", mend)
+            piece.not_before = time.monotonic() + wait
+            self._waiting.appendleft(piece)
 
     def _died(self, code: int, found: str, mend: str) -> WorkerDiedError:
         return WorkerDiedError(self._task.step, code, found, mend)
@@ -387,14 +388,3 @@ class ProcessWorkers:
             if seconds is not None and now - worker.began > seconds:
                 worker.condemned = worker.pieces[0]
                 self._nursery.kill(worker.key)
-
-
-def _words(code: int) -> str:
-    if code >= 0:
-        return f"ended itself with exit code {code}"
-    try:
-        name = signal.Signals(-code)
-    except ValueError:
-        return f"was ended by signal {-code}"
-    hint = ", as the system does where memory is short" if name == signal.SIGKILL else ""
-    return f"was ended by {name.name} ({signal.strsignal(name)}{hint})"

@@ -8,6 +8,7 @@ The one rule: the suite speaks to the two ports only. Derive from it in a test m
         def history(self, ledger: Ledger) -> History: ...
 """
 
+from batchwright.testing.ledger_suite_deaths import LedgerDeathsSuite
 from batchwright.testing.ledger_suite_effects import LedgerEffectsSuite
 from batchwright.testing.ledger_suite_forgetting import LedgerForgettingSuite
 from batchwright.testing.ledger_suite_history import LedgerHistorySuite
@@ -21,6 +22,7 @@ class LedgerSuite(
     LedgerRecordsSuite,
     LedgerKeysSuite,
     LedgerEffectsSuite,
+    LedgerDeathsSuite,
     LedgerHistorySuite,
     LedgerForgettingSuite,
 ):
