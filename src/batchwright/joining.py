@@ -9,7 +9,6 @@ The states of the run, as a worker sees it, and what it does:
   lost    the process that started it is gone: the partitions are still good to work on; then somebody has to resume it
 """
 
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -251,4 +250,3 @@ def _require_partitions(bound: Mapping[str, BoundStep], execution: JobExecution)
             "there is nothing that another process could take",
             "give a step partitions=",
         )
-    logging.getLogger("batchwright").debug("joining run %s", execution.id)

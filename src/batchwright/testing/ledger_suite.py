@@ -13,6 +13,7 @@ from batchwright.testing.ledger_suite_effects import LedgerEffectsSuite
 from batchwright.testing.ledger_suite_forgetting import LedgerForgettingSuite
 from batchwright.testing.ledger_suite_history import LedgerHistorySuite
 from batchwright.testing.ledger_suite_keys import LedgerKeysSuite
+from batchwright.testing.ledger_suite_partitions import LedgerPartitionsSuite
 from batchwright.testing.ledger_suite_records import LedgerRecordsSuite
 from batchwright.testing.ledger_suite_runs import LedgerRunsSuite
 
@@ -23,6 +24,7 @@ class LedgerSuite(
     LedgerKeysSuite,
     LedgerEffectsSuite,
     LedgerDeathsSuite,
+    LedgerPartitionsSuite,
     LedgerHistorySuite,
     LedgerForgettingSuite,
 ):
