@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from batchwright.engine.record_failure import place_of
 from batchwright.model.checkpoint import Checkpoint, Counts, StepKey
 from batchwright.model.execution import JobExecution, StepExecution
+from batchwright.model.partition import plan_of
 from batchwright.ports import CheckpointStore, Clock, History, Scope, Settles
 from batchwright.step import BoundStep
 
@@ -49,6 +50,8 @@ def _standing(
     if last.status.complete:
         return StepStanding(name, begun=True, complete=True, counts=last.counts)
     checkpoint = _checkpoint(bound, run.key.step(run.lap, name), around)
+    if plan_of(checkpoint) is not None and checkpoint is not None and not checkpoint.finished:
+        return StepStanding(name, True, False, last.counts, "each partition behind its own last chunk")
     if checkpoint is None:
         read = last.counts.read
         return StepStanding(name, True, False, last.counts, f"item {read + 1:,}" if read else "")

@@ -12,14 +12,16 @@ from tests.unit.engine.runs import Ran, run_here
 
 from batchwright.engine import run_partitions, split_step
 from batchwright.engine.stop import Stop
+from batchwright.engine.where_it_stands import where_it_stands
 from batchwright.job import Job, one_step_job
-from batchwright.launch import replay, run
+from batchwright.launch import bind, replay, run
 from batchwright.ledgers.memory import MemoryLedger
 from batchwright.model.errors import DeclarationError, GroundChangedError
 from batchwright.model.policy import Skip
 from batchwright.model.status import Status
 from batchwright.readers import csv_rows, query, text_lines
 from batchwright.step import Step
+from batchwright.testing.fake_clock import FakeClock
 from batchwright.writers import csv_file, execute, insert, upsert
 
 ITEMS = [{"id": n, "name": f"name {n}"} for n in range(100)]
@@ -342,3 +344,13 @@ def test_planted_bugs_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     except (AssertionError, GroundChangedError):
         same = False
     assert not same
+
+
+def test_where_an_interrupted_step_stands_is_told_for_all_partitions(tmp_path: Path):
+    ledger, clock = MemoryLedger(), FakeClock()
+    work = one_step_job(step(tmp_path))
+    ran = run_here(work, ledger=ledger, limit=40)
+    execution = ledger.run(ran.result.run)
+    assert execution is not None
+    (standing,) = where_it_stands(execution, bind(work, durable=False), ledger, MemoryLedger(), clock)
+    assert (standing.counts.read, standing.place) == (40, "each partition behind its own last chunk")
