@@ -1,7 +1,7 @@
 """Process chunks ahead of the one that is committed, with workers, and give them back in the order of the input.
 
 The one rule: workers may be done in any order; what leaves here is in order, and nothing leaves that has a gap before
-it. All that is read and not yet handed over is bounded by `most` items.
+it. All that is read and not yet handed over is bounded by `most` items and, where the reader knows them, by MOST_BYTES.
 """
 
 from collections import deque
@@ -23,6 +23,9 @@ from batchwright.ports.runners import Workers
 
 PORTION_SECONDS = 0.02
 """What one worker should be given at a time: long against handing it over, short against what others wait for."""
+
+MOST_BYTES = 64 * 1024 * 1024
+"""How many bytes of input may be read and not handed over; the chunk that is next may be larger."""
 
 
 def _nobody(_ordinals: Sequence[int], _items: Sequence[Any]) -> Mapping[int, Death]:
@@ -162,7 +165,10 @@ def _read_on(state: _Ahead) -> None:
 
 
 def _has_room(state: _Ahead) -> bool:
-    return state.items + len(state.flights[-1].chunk.chunk) <= state.bounds.most
+    last = state.flights[-1]
+    if state.items + len(last.chunk.chunk) > state.bounds.most:
+        return False
+    return sum(flight.read.size for flight in state.flights) + last.read.size <= MOST_BYTES
 
 
 def _portions(state: _Ahead, chunk: Chunk) -> list[_Portion]:

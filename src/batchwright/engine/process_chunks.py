@@ -3,10 +3,14 @@
 The one rule: what comes out is in the order of the input, whoever has processed it.
 """
 
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from batchwright.engine.attempt import Attempts
+from batchwright.engine.call_processor import Processor
 from batchwright.engine.commit_chunk import OpenTarget
 from batchwright.engine.deduplicate import step_processor
 from batchwright.engine.process_ahead import Ahead, process_ahead
@@ -14,6 +18,9 @@ from batchwright.engine.process_chunk import Pace, Processed, process_chunk
 from batchwright.engine.process_portion import PortionTask
 from batchwright.engine.read_chunks import Chunk
 from batchwright.engine.remember_deaths import recall_deaths
+from batchwright.engine.stop import Stop
+from batchwright.ports import Clock
+from batchwright.ports.runners import Runner, is_apart
 from batchwright.step import BoundStep, Step
 
 if TYPE_CHECKING:
@@ -40,23 +47,51 @@ def process_chunks(
                     yield processed
                     del processed
         return
-    assert step.process is not None  # noqa: S101 - a step without it has no runner
     deaths = recall_deaths(context.ledger, context.step_key(step.name))
-    task = PortionTask(
-        step.name,
-        step.process,
-        step.retry,
-        step.skip,
-        step.item_timeout_seconds,
-        context.clock,
-        context.stop,
-        bound.recipe,
-        deaths.note,
-    )
-    workers = bound.runner.workers
-    ahead = Ahead(step.name, workers, bound.runner.together, items_in_flight(step, workers), task.many, deaths.among)
+    task = replace(_task(bound, policy, (context.clock, context.stop)), skip=step.skip, keep_death=deaths.note)
+    ahead = replace(_ahead(bound, bound.runner, task), deaths=deaths.among)
     with closing(bound.runner.start(task)) as working:
         yield from process_ahead(chunks, working, ahead, policy, (context.clock, context.stop))
+
+
+@contextmanager
+def processing_singly(
+    bound: BoundStep, called: Processor, policy: Attempts, waits: tuple[Clock, Stop]
+) -> Iterator[Callable[[Chunk], Iterator[Processed]]]:
+    """How to process a chunk at a time, in as many parts as its time asks for: for replays and trials.
+
+    Here, as `called` says, whatever the runner; but in its processes if it has some, so that an item that kills its
+    process kills no command. What is set aside is the policy's affair there too.
+    """
+    if bound.runner is None or not is_apart(bound.runner):
+        with called as processor:
+            yield partial(_parts, processor, policy, Pace(*waits), bound.step.name)
+        return
+    task = replace(_task(bound, policy, waits), sends_skip=True)
+    ahead = _ahead(bound, bound.runner, task)
+    with closing(bound.runner.start(task)) as working:
+        yield lambda chunk: process_ahead(iter((chunk,)), working, ahead, policy, waits)
+
+
+def _parts(processor: Processor, policy: Attempts, pace: Pace, step: str, chunk: Chunk) -> Iterator[Processed]:
+    done = 0
+    while done < len(chunk):
+        processed = process_chunk(chunk.part(done, len(chunk)), processor, policy, pace, step)
+        done += len(processed.chunk)
+        yield processed
+
+
+def _task(bound: BoundStep, policy: Attempts, waits: tuple[Clock, Stop]) -> PortionTask:
+    step = bound.step
+    assert step.process is not None  # noqa: S101 - a step without it has no runner
+    return PortionTask(
+        step.name, step.process, step.retry, policy.skip, step.item_timeout_seconds, *waits, recipe=bound.recipe
+    )
+
+
+def _ahead(bound: BoundStep, runner: Runner, task: PortionTask) -> Ahead:
+    most = items_in_flight(bound.step, runner.workers)
+    return Ahead(bound.step.name, runner.workers, runner.together, most, task.many)
 
 
 def items_in_flight(step: Step[Any, Any], workers: int) -> int:

@@ -32,7 +32,8 @@ def _not_kept(_work: Work, _index: int, _death: Death) -> None:
 class PortionTask:
     """See `Task`. A stop is obeyed between two items; nothing is committed here, so no other moment matters.
 
-    In another process it has a clock and a stop of its own, and makes function and policies by its recipe.
+    In another process it has a clock and a stop of its own, and makes function and policies by its recipe; with
+    `sends_skip`, `skip` goes along and replaces the step's own.
     """
 
     step: str
@@ -44,10 +45,11 @@ class PortionTask:
     stop: Stop = field(default_factory=Stop)
     recipe: Recipe | None = None
     keep_death: Callable[[Work, int, Death], None] = _not_kept
+    sends_skip: bool = False
 
     def __reduce__(self) -> tuple[Callable[..., "PortionTask"], tuple[Any, ...]]:
         """How it goes to another process."""
-        return _arrived, (self.step, self.recipe, self.item_timeout_seconds)
+        return _arrived, (self.step, self.recipe, self.item_timeout_seconds, self.skip if self.sends_skip else None)
 
     def run(self, work: Work) -> Outcome:
         """See `Task`."""
@@ -117,6 +119,6 @@ class PortionTask:
             await asyncio.sleep(min(left, POLL_SECONDS))
 
 
-def _arrived(step: str, recipe: Recipe, item_timeout_seconds: float | None) -> PortionTask:
+def _arrived(step: str, recipe: Recipe, item_timeout_seconds: float | None, skips: Skip | None) -> PortionTask:
     function, retry, skip = recipe()
-    return PortionTask(step, function, retry, skip, item_timeout_seconds, SystemClock())
+    return PortionTask(step, function, retry, skips or skip, item_timeout_seconds, SystemClock())

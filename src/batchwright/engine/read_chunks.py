@@ -42,7 +42,8 @@ class Segment:
 class Chunk:
     """An ordinal range of records. `bad` maps the index of each record that could not be read to what was found.
 
-    `witnesses` are digests of some of them, with their ordinals, made before anybody could change them.
+    `witnesses` are digests of some of them, with their ordinals, made before anybody could change them. `size` is about
+    how many bytes of input they were made of, as far as the reader knows.
     """
 
     start: int
@@ -51,6 +52,7 @@ class Chunk:
     segments: list[Segment] = field(default_factory=list)
     end: Position = field(default_factory=lambda: Position(0))
     witnesses: list[tuple[int, str]] = field(default_factory=list)
+    size: int = 0
 
     def __len__(self) -> int:
         """The number of records, good and bad."""
@@ -223,6 +225,7 @@ def _append(chunk: Chunk, block: Block[Any], start: int, stop: int) -> None:
     chunk.items = items if not chunk.items else [*chunk.items, *items]
     ordinal = chunk.start + len(chunk)
     whole = stop == len(block)
+    chunk.size += block.size if whole and not start else block.size * (stop - start) // len(block)
     chunk.end = Position(ordinal, block.next_anchor, 0) if whole else Position(ordinal, block.anchor, stop)
 
 

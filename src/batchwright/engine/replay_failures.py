@@ -20,19 +20,19 @@ from itertools import islice
 from typing import Any
 
 from batchwright.engine.attempt import Attempts
-from batchwright.engine.call_processor import Processor
 from batchwright.engine.check_replay import require_replayable
 from batchwright.engine.commit_chunk import OpenTarget, commit_chunk
 from batchwright.engine.deduplicate import keeping_keys, step_processor
 from batchwright.engine.measure_memory import peak_memory_bytes
-from batchwright.engine.process_chunk import Pace, process_chunk
+from batchwright.engine.process_chunk import Processed
+from batchwright.engine.process_chunks import processing_singly
 from batchwright.engine.read_chunks import Chunk, Segment
 from batchwright.engine.recall_checkpoint import ask
 from batchwright.engine.record_failure import FailureRecorder, describe_error, error_text
 from batchwright.engine.reread_items import Items, Rereader
 from batchwright.engine.restart import require_same_addresses
 from batchwright.engine.run_step import FAILURES_AT_ONCE, NOTE_SECONDS, RunContext
-from batchwright.engine.stop import pause
+from batchwright.engine.stop import Stop, pause
 from batchwright.model.block import BadRecord, Position
 from batchwright.model.checkpoint import Checkpoint, StepKey
 from batchwright.model.errors import (
@@ -222,14 +222,14 @@ def _replay_open(bound: BoundStep, context: RunContext, target: OpenTarget, chos
     assert isinstance(settling, _SettlingSink)  # noqa: S101 - for the type checker: `_open_target` has put it there
     opened = iter(chosen.where.chosen(f for f in settling.failures_there() if f.state is FailureState.OPEN))
     called = step_processor(bound.step, settling.key, target, settling.sink)
+    processing = processing_singly(bound, called, target.attempts, (context.clock, stop))
     try:
-        with called as processor, closing(chosen.rereader(bound)) as rereader:
-            pace = Pace(context.clock, stop)
+        with processing as parts_of, closing(chosen.rereader(bound)) as rereader:
             while stop.requested is None and (batch := list(islice(opened, bound.step.chunk_size))):
                 context.ownership.check()
                 settling.begin(batch)
                 rereader.prepare(batch)
-                _replay_chunk(_chunk(rereader, batch, settling.given), target, processor, pace)
+                _replay_chunk(parts_of(_chunk(rereader, batch, settling.given)), target, stop)
         settling.publish()
     except (StopRequestedError, FencedError) as ended:
         if isinstance(ended, FencedError):
@@ -241,15 +241,14 @@ def _replay_open(bound: BoundStep, context: RunContext, target: OpenTarget, chos
             raise
 
 
-def _replay_chunk(chunk: Chunk, target: OpenTarget, processor: Processor, pace: Pace) -> None:
+def _replay_chunk(parts: Iterator[Processed], target: OpenTarget, stop: Stop) -> None:
     """Process and settle a chunk, in as many parts as its time asks for. Raises the error that ends the replay."""
-    done = 0
-    while done < len(chunk) and pace.stop.requested is None:
-        processed = process_chunk(chunk.part(done, len(chunk)), processor, target.attempts, pace, target.step)
+    for processed in parts:
         error = commit_chunk(target, processed)
         if error is not None:
             raise error
-        done += len(processed.chunk)
+        if stop.requested is not None:
+            return
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ The one rule: no ledger, no lock, no sink is opened. What only a target can find
 is there twice) is not found out here; and the user's functions do run, with whatever they do outside.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,9 +12,9 @@ from itertools import islice
 from typing import Any
 
 from batchwright.engine.attempt import Attempts
-from batchwright.engine.call_processor import Processor
 from batchwright.engine.deduplicate import trial_processor
-from batchwright.engine.process_chunk import Pace, Processed, process_chunk
+from batchwright.engine.process_chunk import Processed
+from batchwright.engine.process_chunks import processing_singly
 from batchwright.engine.read_chunks import Chunk, read_chunks
 from batchwright.engine.record_failure import FailureRecorder, describe_error, note_place
 from batchwright.engine.run_step import check_adapters
@@ -127,8 +127,9 @@ def _try_step(trying: _Trying, trial: StepTrial, *, follows: bool) -> StepTrial:
     try:
         check_adapters(trying.bound)
         key = trying.job.key.step(0, step.name)
-        with trial_processor(step, key, _TriedKeys()) as processor:
-            return _try_chunks(trying, trial, processor)
+        called = trial_processor(step, key, _TriedKeys())
+        with processing_singly(trying.bound, called, trying.attempts, (trying.clock, trying.stop)) as parts_of:
+            return _try_chunks(trying, trial, parts_of)
     except Exception as error:  # noqa: BLE001 - whatever would end the step is what was asked for
         text = describe_error(error, trying.job.secrets)
         if follows and _is_about_input(error):
@@ -140,12 +141,12 @@ def _is_about_input(error: BaseException) -> bool:
     return isinstance(error, SourceError | FileNotFoundError)
 
 
-def _try_chunks(trying: _Trying, trial: StepTrial, processor: Processor) -> StepTrial:
-    pace, left = Pace(trying.clock, trying.stop), trying.options.limit
+def _try_chunks(trying: _Trying, trial: StepTrial, parts_of: Callable[[Chunk], Iterator[Processed]]) -> StepTrial:
+    left = trying.options.limit
     with closing(_chunks(trying)) as chunks:
         for read in chunks:
             chunk = read if left is None or len(read) <= left else read.part(0, left)
-            trial = _try_chunk(trying, trial, processor, pace, chunk)
+            trial = _try_chunk(trying, trial, chunk, parts_of(chunk))
             left = None if left is None else left - len(chunk)
             if trial.error or chunk is not read or left == 0:
                 return trial
@@ -158,24 +159,21 @@ def _chunks(trying: _Trying) -> Generator[Chunk, None, None]:
     yield from read_chunks(trying.bound.reader, None, trying.bound.step.chunk_size, trying.clock, trying.stop)
 
 
-def _try_chunk(trying: _Trying, trial: StepTrial, processor: Processor, pace: Pace, chunk: Chunk) -> StepTrial:
-    """Process a chunk, in as many parts as its time asks for."""
+def _try_chunk(trying: _Trying, trial: StepTrial, chunk: Chunk, parts: Iterator[Processed]) -> StepTrial:
     name = trying.bound.step.name
-    while True:
-        processed = process_chunk(chunk, processor, trying.attempts, pace, name)
-        done = len(processed.chunk)
+    for processed in parts:
+        start, end = processed.chunk.start, processed.chunk.start + len(processed.chunk)
         trial = _with_part(trying, trial, processed)
         if processed.keys is not None:
-            processed.keys.memory.remember(processed.keys.owned(chunk.start, chunk.start + done))
+            processed.keys.memory.remember(processed.keys.owned(start, end))
         if processed.ended_by is not None:
-            note_place(
-                processed.ended_by, "processing", trying.bound.reader, chunk.locate(done), (name, trying.job.name)
-            )
+            place = chunk.locate(end - chunk.start)
+            note_place(processed.ended_by, "processing", trying.bound.reader, place, (name, trying.job.name))
             return replace(trial, error=describe_error(processed.ended_by, trying.job.secrets))
         error = _too_many(trying, trial.counts)
-        if error or done == len(chunk):
+        if error:
             return replace(trial, error=error)
-        chunk = chunk.part(done, len(chunk))
+    return trial
 
 
 def _with_part(trying: _Trying, trial: StepTrial, processed: Processed) -> StepTrial:

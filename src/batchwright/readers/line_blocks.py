@@ -133,7 +133,7 @@ def read_blocks(
             crc = prints.whole
         if parsed.items or parsed.bad:
             next_anchor = [cutter.byte, line]
-            yield Block(parsed.items, anchor, next_anchor, parsed.bad, fingerprint=prints)
+            yield Block(parsed.items, anchor, next_anchor, parsed.bad, fingerprint=prints, size=cutter.byte - anchor[0])
             anchor, anchor_crc = next_anchor, crc
 
 

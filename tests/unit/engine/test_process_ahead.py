@@ -3,7 +3,7 @@
 import contextlib
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from tests.unit.engine.runs import Blocks, Ran, bad, run_here
 from batchwright import Retry, Skip, Status, Step, Stop
 from batchwright.engine import process_ahead
 from batchwright.ledgers.memory import MemoryLedger
+from batchwright.model.block import Block, Position
 from batchwright.model.errors import DeclarationError
 from batchwright.model.work import Outcome, Work
 from batchwright.ports.runners import Task, Workers
@@ -153,6 +154,33 @@ def test_no_more_is_read_than_may_be_in_flight():
     assert run_here(step).result.status is Status.COMPLETED
     # The adapter of generators takes a chunk at a time, and looks one item further.
     assert most <= 40 + 10 + 1
+
+
+class Heavy(Blocks):
+    """Blocks of a thousand bytes each; `ahead` is how many were read and not committed, at most."""
+
+    read_so_far = committed = ahead = 0
+
+    def read(self, after: Position | None) -> Iterator[Block[Any]]:
+        for block in super().read(after):
+            self.read_so_far += len(block)
+            self.ahead = max(self.ahead, self.read_so_far - self.committed)
+            yield replace(block, size=1_000)
+
+    def write(self, chunk: Any) -> None:
+        self.committed += len(chunk)
+
+
+@pytest.mark.parametrize(("chunk_size", "least", "most"), [(10, 40, 50), (20, 40, 50), (200, 200, 200)])
+def test_no_more_bytes_are_read_ahead_than_may_be(
+    monkeypatch: pytest.MonkeyPatch, chunk_size: int, least: int, most: int
+):
+    monkeypatch.setattr(process_ahead, "MOST_BYTES", 5_000)
+    heavy = Heavy([range(start, start + 10) for start in range(0, 600, 10)])
+    options = {"chunk_size": chunk_size, "max_in_flight": 600, "runner": Shuffled(5)}
+    ran = run_here(Step("s", read=heavy, process=abs, write=heavy.write, **options))
+    assert ran.result.counts.written == 600
+    assert least <= heavy.ahead <= most
 
 
 def test_workers_are_closed_whatever_ends_the_step():

@@ -235,3 +235,10 @@ def test_an_error_of_the_disk_is_left_to_the_engine(tmp_path):
     path.unlink()
     with pytest.raises(FileNotFoundError):
         list(reader.read(None))
+
+
+def test_blocks_say_how_many_bytes_they_are_made_of(tmp_path):
+    content = "".join(f"line {number}\n" for number in range(1_000))
+    blocks = list(text_reader(line_file(write(tmp_path, content), block=500)).read(None))
+    assert len(blocks) > 5
+    assert sum(block.size for block in blocks) == len(content)
