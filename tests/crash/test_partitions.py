@@ -6,6 +6,7 @@ start has other workers and chunks than the one before. BATCHWRIGHT_PARTITION_SC
 
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.crash.fork_client import ROOT
 
 SCHEDULES = int(os.environ.get("BATCHWRIGHT_PARTITION_SCHEDULES", "3"))
 SEED = int(os.environ.get("BATCHWRIGHT_PARTITION_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
@@ -60,18 +62,18 @@ class Schedule:
         for _ in range(KILLS):
             if self._killed():
                 return
-        assert self._start("run", "job.py:load", "--month", "may").wait(DEADLINE_SECONDS) == 3, self._said()
+        assert self.start("run", "job.py:load", "--month", "may").wait(DEADLINE_SECONDS) == 3, self.said()
 
     def _killed(self) -> bool:
         """Start, and kill after some more rows; whether it was complete before that."""
-        coordinator = self._start("run", "job.py:load", "--month", "may")
+        coordinator = self.start("run", "job.py:load", "--month", "may")
         workers = []
         until, more = time.monotonic() + DEADLINE_SECONDS, self.done() + self.random.randrange(1, ROWS)
         while coordinator.poll() is None and self.done() < more:
-            assert time.monotonic() < until, self._said()
+            assert time.monotonic() < until, self.said()
             if not workers and self.done() and (number := self._run_number()):
                 workers = [
-                    self._start("worker", str(number), "--workers", "2") for _ in range(self.random.choice((0, 1, 2)))
+                    self.start("worker", str(number), "--workers", "2") for _ in range(self.random.choice((0, 1, 2)))
                 ]
         victims = (
             [coordinator, *workers] if self.random.random() < 0.5 else self.random.sample([coordinator, *workers], 1)
@@ -87,16 +89,20 @@ class Schedule:
             process.wait(DEADLINE_SECONDS)
         return coordinator.returncode == 3
 
-    def _start(self, *arguments: str) -> "subprocess.Popen[bytes]":
+    def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        return self.start_with(["batchwright"], *arguments)
+
+    def start_with(self, module: list[str], *arguments: str) -> "subprocess.Popen[bytes]":
         environment = {
             **os.environ,
+            "PYTHONPATH": str(ROOT),
             "PARTITIONS": str(self.random.randrange(1, 9)),
             "WORKERS": str(self.random.randrange(1, 4)),
             "CHUNK": str(self.random.randrange(5, 80)),
             "BATCHWRIGHT_LEDGER": str(self.folder / "ledger" / "ledger.db"),
         }
         with (self.folder / "said.txt").open("ab") as said:
-            command = [sys.executable, "-m", "batchwright", *arguments]
+            command = [sys.executable, "-m", *module, *arguments]
             return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=said, stderr=said)
 
     def done(self) -> int:
@@ -110,13 +116,13 @@ class Schedule:
         with closing(sqlite3.connect(self.folder / "ledger" / "ledger.db")) as ledger:
             return int(ledger.execute("SELECT max(id) FROM batchwright_job_executions").fetchone()[0] or 0)
 
-    def _said(self) -> str:
+    def said(self) -> str:
         return (self.folder / "said.txt").read_text()[-4_000:]
 
     def check(self) -> None:
         with closing(sqlite3.connect(self.folder / "t.db")) as target:
-            assert [n for (n,) in target.execute("SELECT id FROM t ORDER BY id")] == GOOD, self._said()
-            assert target.execute("SELECT * FROM balance").fetchone() == (sum(GOOD), len(GOOD)), self._said()
+            assert [n for (n,) in target.execute("SELECT id FROM t ORDER BY id")] == GOOD, self.said()
+            assert target.execute("SELECT * FROM balance").fetchone() == (sum(GOOD), len(GOOD)), self.said()
         with closing(sqlite3.connect(self.folder / "ledger" / "ledger.db")) as ledger:
             counts = "SELECT read, written, filtered, failed_process FROM batchwright_step_executions "
             whole = f"{counts} WHERE partition = 0 AND status = 'COMPLETED_WITH_FAILURES'"
@@ -129,4 +135,13 @@ def test_killed_at_random_nothing_is_lost_and_nothing_is_in_twice(tmp_path: Path
     print(f"BATCHWRIGHT_PARTITION_SEED={SEED}")  # noqa: T201 - pytest shows it when the test fails
     schedule = Schedule(tmp_path, SEED + number)
     schedule.run()
+    schedule.check()
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_killed_when_only_the_plan_is_in_the_target_it_goes_on_by_that(tmp_path: Path, step: int):
+    schedule = Schedule(tmp_path, SEED)
+    killed = schedule.start_with(["tests.crash.drive", f"K28:{step}", "-"], "run", "job.py:load", "--month", "may")
+    assert killed.wait(DEADLINE_SECONDS) == -signal.SIGKILL, schedule.said()
+    assert schedule.start("run", "job.py:load", "--month", "may").wait(DEADLINE_SECONDS) == 3, schedule.said()
     schedule.check()

@@ -62,7 +62,7 @@ def test_a_successor_that_has_not_reached_the_target_yet_keeps_a_zombie_out_of_i
 def test_another_schema_or_role_without_the_privilege_goes_by_the_fence_alone(table: Fresh, owner: PostgresLedger):
     elsewhere = table.url.replace(f"records_schema={table.records}", "records_schema=elsewhere")
     sink = insert(elsewhere, "t").open(Scope(KEY.step(1, "s"), owner, FakeClock(), claims=True))
-    assert owner.voucher(insert(elsewhere, "t").database, KEY) is None  # type: ignore[attr-defined] # ours, of PostgreSQL
+    assert owner.voucher(insert(elsewhere, "t").database, KEY.step(1, "s")) is None  # type: ignore[attr-defined] # ours, of PostgreSQL
     sink.close()
 
 

@@ -43,6 +43,7 @@ COLUMNS = (
     "payload_kind",
     "payload",
     "value",
+    "partition",
 )
 ROWS_A_TABLE = 1_000
 
@@ -219,7 +220,8 @@ def _write_csv(run: int, failures: Iterator[Failure]) -> None:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
     for failure in failures:
-        values = {**failure_document(run, failure), "value": _payload_text(failure)}.values()
+        named = {**failure_document(run, failure), "value": _payload_text(failure)}
+        values = [named[column] for column in COLUMNS]
         writer.writerow(["" if value is None else neutralised(plain(value)) for value in values])
         write_line(buffer.getvalue().removesuffix("\n"))
         buffer.seek(0)
