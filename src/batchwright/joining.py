@@ -63,11 +63,15 @@ class JoinOptions:
 
 @dataclass(slots=True)
 class JoinResult:
-    """What a worker has seen. `status` is how its own work ended; `counts` are those of the steps it worked on."""
+    """What a worker has seen. `status` is how its own work ended; `steps` has the counts of those it worked on.
+
+    `unfinished` says of how many of their partitions nobody has come to the end.
+    """
 
     run: int
     status: Status
     steps: dict[str, Counts] = field(default_factory=dict)
+    unfinished: dict[str, int] = field(default_factory=dict)
     error: BaseException | None = None
     reason: str = ""
     lost: bool = False
@@ -172,8 +176,12 @@ class _Worker:
             crew.begin = len(specs) * index // of if of else index % max(1, len(specs))
             crew.hear(rows_of(sink).checkpoints())
             self._until_over(crew, bound.step.name, lambda: rows_of(sink).checkpoints(), result)
+            crew.hear(rows_of(sink).checkpoints())
             result.steps[bound.step.name] = crew.tally.in_all()
-            return self._ended(crew, result)
+            left = len(crew.parts) - len(crew.done)
+            if left:
+                result.unfinished[bound.step.name] = left
+            return self._ended(crew, result, left)
 
     def _until_over(self, crew: Crew, name: str, look: Callable[[], Mapping[int, Any]], result: JoinResult) -> None:
         threads = crew.start(min(self.options.workers, len(crew.parts))) if not crew.over else []
@@ -185,11 +193,13 @@ class _Worker:
                 crew.context.stop.request(self.stop.requested or "the step has ended elsewhere", now=self.stop.now)
             crew.context.stop.press()
 
-    def _ended(self, crew: Crew, result: JoinResult) -> bool:
+    def _ended(self, crew: Crew, result: JoinResult, left: int) -> bool:
         if crew.errors:
             result.status, result.error = Status.FAILED, crew.errors[0][1]
             self.stop.request("a partition has failed")
             return False
+        if left and result.status.complete:
+            result.status, result.reason = Status.STOPPED, "the step has ended elsewhere, and is not complete"
         if result.status is Status.COMPLETED and crew.tally.in_all().failed:
             result.status = Status.COMPLETED_WITH_FAILURES
         return True

@@ -1,13 +1,14 @@
 """Joining a run from another process: what is refused, and where in the plan a worker begins to look."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from batchwright import Job, Step, run
-from batchwright.joining import JoinOptions, index_hint, join
-from batchwright.model.errors import LedgerError, NotResumableError
+from batchwright.joining import JoinOptions, JoinResult, index_hint, join
+from batchwright.model.errors import JobFailedError, LedgerError, NotResumableError
 from batchwright.model.status import Status
 from batchwright.writers import insert
 
@@ -70,3 +71,36 @@ def join_until_last(ledger: Path, folder: Path) -> Status:
     return join(
         1, ledger=ledger, job=job(folder, noting), options=JoinOptions(workers=2, index=1, of=6), stop=stop
     ).status
+
+
+def test_a_worker_whose_step_ends_elsewhere_says_what_is_not_finished(tmp_path: Path):
+    ledger, joined = tmp_path / "ledger.db", []
+    ended = threading.Event()
+
+    def process(item: Any) -> Any:
+        if item["n"] == 0 and not joined:
+            thread = threading.Thread(target=lambda: joined.append(join_until(ended, ledger, tmp_path)))
+            joined.append(thread)
+            thread.start()
+            assert working.wait(60)
+            raise ValueError("no zero")
+        return item
+
+    working = threading.Event()
+
+    def join_until(ended: threading.Event, ledger: Path, folder: Path) -> JoinResult:
+        def waiting(item: Any) -> Any:
+            working.set()
+            ended.wait(60)
+            return item
+
+        return join(1, ledger=ledger, job=job(folder, waiting), options=JoinOptions(index=1, of=6))
+
+    with pytest.raises(JobFailedError):
+        run(job(tmp_path, process), ledger=ledger)
+    ended.set()
+    joined[0].join(60)
+    result = joined[1]
+    assert result.status is Status.STOPPED
+    assert result.unfinished["load"] >= 1
+    assert "ended elsewhere" in result.reason

@@ -71,6 +71,9 @@ def _words(step: "StepStanding") -> str:
         return "not begun"
     if step.complete:
         return f"complete: {step.counts.read:,} items"
+    if step.partitions:
+        parts = "the partition" if step.partitions == 1 else f"each of {step.partitions:,} partitions"
+        return f"{step.counts.read:,} items are committed; {parts} goes on after its last chunk"
     if not step.place:
         return "begun, nothing is committed: goes on at its start"
     return f"{step.counts.read:,} items are committed; goes on at {step.place}"

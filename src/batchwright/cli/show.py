@@ -58,8 +58,11 @@ def show_command(run: int | None, as_json: bool, ledger: Path | str | None) -> N
             say(LAST_REPORT)
         _write_run(execution, opened)
         for step in steps:
-            _write_step(step, [group for group in groups if group.step == step.key.step])
-            write_facts(partition_facts(opened.history, step), indent="  ")
+            _write_step(
+                step,
+                [group for group in groups if group.step == step.key.step],
+                partition_facts(opened.history, step),
+            )
         _write_checks(name_checks(execution, steps))
         _write_effects(counts)
         _write_causes(groups)
@@ -100,11 +103,12 @@ def _run_facts(execution: JobExecution, opened: OpenedHistory) -> list[tuple[str
     return [*facts, ("error", execution.error)] if execution.error else facts
 
 
-def _write_step(step: StepExecution, groups: Sequence[FailureGroup]) -> None:
+def _write_step(step: StepExecution, groups: Sequence[FailureGroup], partitions: Sequence[tuple[str, object]]) -> None:
     write_heading(f"step {printable(step.key.step)}: {step.status.value}")
     counts = step.counts
     facts: list[tuple[str, object]] = [
         ("counts", f"{balance(counts)}{_became(groups)}"),
+        *partitions,
         ("outputs", f"{counts.outputs:,}, {counts.retried:,} retried, {counts.rollbacks:,} chunks rolled back"),
         ("time", f"{duration(step.seconds)} in run {step.run}"),
         *([("waited for", str(step.waits))] if str(step.waits) else []),

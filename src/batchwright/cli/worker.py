@@ -86,13 +86,24 @@ def _join(
 
 def _tell(result: "JoinResult", code: int, *, as_json: bool, ledger: Path | str | None) -> None:
     if as_json:
-        steps = [{"name": name, "read": counts.read, "failed": counts.failed} for name, counts in result.steps.items()]
+        unfinished = result.unfinished
+        steps = [
+            {
+                "name": name,
+                "read": counts.read,
+                "failed": counts.failed,
+                "unfinished_partitions": unfinished.get(name, 0),
+            }
+            for name, counts in result.steps.items()
+        ]
         write_json(document(run=result.run, status=result.status.value, steps=steps, exit_code=code))
         return
     for name, counts in result.steps.items():
-        say(f"{printable(name)}: {balance(counts)}, over all workers")
+        left = result.unfinished.get(name, 0)
+        more = f" so far; {left:,} {'partition is' if left == 1 else 'partitions are'} not finished" if left else ""
+        say(f"{printable(name)}: {balance(counts)}, over all workers{more}")
     if result.reason:
-        say(f"{printable(result.reason)}: others take its partitions")
+        say(f"{printable(result.reason)}: what is not finished is left to others")
     if result.lost:
         say("the process that started the run is gone: the step is finished by whoever goes on with it")
         say(f"next: {command('resume', str(result.run), ledger=ledger)}")

@@ -20,9 +20,11 @@ from itertools import islice
 from batchwright.engine.compensate_lap import tally
 from batchwright.engine.record_failure import error_text
 from batchwright.engine.run_step import FAILURES_AT_ONCE
+from batchwright.engine.split_step import standing_in
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import DamagedOutputError, GroundChangedError, NotResumableError
 from batchwright.model.execution import JobExecution, StepExecution, StepOutcome
+from batchwright.model.partition import plan_of
 from batchwright.model.status import Status, sources_of
 from batchwright.ports import Clock, Discards, Ledger, Scope, Settles, Sink
 from batchwright.step import BoundStep
@@ -99,7 +101,7 @@ def _report(bound: BoundStep, last: StepExecution, run: int, scope: Scope, ledge
         return
     try:
         with closing(bound.writer.open(scope)) as sink:
-            checkpoint = _recalled(sink)
+            checkpoint = standing_in(sink, _recalled(sink))
             if checkpoint is None or checkpoint.counts == last.counts:
                 return
             begun = ledger.begin_step(run, last.key, last.source, last.target, last.guarantee)
@@ -108,6 +110,8 @@ def _report(bound: BoundStep, last: StepExecution, run: int, scope: Scope, ledge
                 target_identity=last.target_identity,
             )
             ledger.note_progress(begun.id, outcome, ())
+            if plan_of(checkpoint) is not None:
+                return  # each partition's failures are noted by those who worked on it
             failures = sink.failures() if isinstance(sink, Settles) else iter(())
             while batch := list(islice(failures, FAILURES_AT_ONCE)):
                 ledger.note_progress(begun.id, outcome, batch)
@@ -140,6 +144,8 @@ def _left_by(bound: BoundStep, last: StepExecution, scope: Scope, ledger: Ledger
         try:
             with closing(bound.writer.open(scope)) as sink:
                 checkpoint = _recalled(sink)
+                _fence_partitions(bound, scope, checkpoint)
+                checkpoint = standing_in(sink, checkpoint)
                 if isinstance(sink, Discards) and not (checkpoint and checkpoint.finished):
                     removed = sink.discard()
         except Exception as error:  # noqa: BLE001 - a target that is gone keeps no work from being given up
@@ -150,6 +156,15 @@ def _left_by(bound: BoundStep, last: StepExecution, scope: Scope, ledger: Ledger
         outputs = tally(ledger, key).left
     unseen = bound.hides_until_finished and not finished and not problem
     return StepLeft(key.step, last.target, 0 if removed or unseen else outputs, finished, removed, problem)
+
+
+def _fence_partitions(bound: BoundStep, scope: Scope, checkpoint: Checkpoint | None) -> None:
+    """Claim each partition, too: workers outlive the run that they have joined. A new claim the closed run refuses."""
+    if checkpoint is None or checkpoint.finished:
+        return
+    for number in range(1, len(plan_of(checkpoint) or ()) + 1):
+        with closing(bound.writer.open(replace(scope, key=replace(scope.key, partition=number)))) as sink:
+            _recalled(sink)
 
 
 _LAST_REPORT = "its count is that of its last report"

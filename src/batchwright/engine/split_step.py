@@ -3,7 +3,7 @@
 The one rule: a part differs from the step as a whole in its reader, and in nothing that is stored of it but the number.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import BEGIN_AGAIN, GroundChangedError
 from batchwright.model.failure import Failure
-from batchwright.model.partition import plan_of
+from batchwright.model.partition import in_all, plan_of
 from batchwright.ports import Sink
 from batchwright.ports.partitions import HasPartitions, PartitionRows, Splits
 from batchwright.step import BoundStep, set_fields
@@ -39,6 +39,21 @@ def rows_of(sink: Sink[Any]) -> PartitionRows:
     """What the target knows of all partitions of a step that has a plan in it."""
     assert isinstance(sink, HasPartitions)  # noqa: S101 - for the type checker: a plan is kept by such sinks only
     return sink.partitions()
+
+
+def checkpoints_in(sink: Sink[Any], checkpoint: Checkpoint | None) -> Mapping[int, Checkpoint] | None:
+    """How far each partition is; None for a step without a plan, and for one that is finished as a whole."""
+    if checkpoint is None or checkpoint.finished or plan_of(checkpoint) is None:
+        return None
+    return rows_of(sink).checkpoints()
+
+
+def standing_in(sink: Sink[Any], checkpoint: Checkpoint | None) -> Checkpoint | None:
+    """The checkpoint with the counts of the step as a whole: those of a plan alone are nothing."""
+    parts = checkpoints_in(sink, checkpoint)
+    if parts is None or checkpoint is None:
+        return checkpoint
+    return replace(checkpoint, counts=in_all(parts.values()))
 
 
 def failures_in(sink: Sink[Any], checkpoint: Checkpoint | None) -> Iterator[Failure]:

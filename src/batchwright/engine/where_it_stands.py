@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from batchwright.engine.record_failure import place_of
+from batchwright.engine.split_step import standing_in
 from batchwright.model.checkpoint import Checkpoint, Counts, StepKey
 from batchwright.model.execution import JobExecution, StepExecution
 from batchwright.model.partition import plan_of
@@ -18,13 +19,17 @@ from batchwright.step import BoundStep
 
 @dataclass(frozen=True, slots=True)
 class StepStanding:
-    """What a step has committed. `place` is where it goes on; empty: from the start, or it is complete."""
+    """What a step has committed. `place` is where it goes on; empty: from the start, or it is complete.
+
+    With `partitions` it goes on behind the last chunk of each.
+    """
 
     step: str
     begun: bool
     complete: bool
     counts: Counts
     place: str = ""
+    partitions: int = 0
 
 
 def where_it_stands(
@@ -50,8 +55,9 @@ def _standing(
     if last.status.complete:
         return StepStanding(name, begun=True, complete=True, counts=last.counts)
     checkpoint = _checkpoint(bound, run.key.step(run.lap, name), around)
-    if plan_of(checkpoint) is not None and checkpoint is not None and not checkpoint.finished:
-        return StepStanding(name, True, False, last.counts, "each partition behind its own last chunk")
+    if (specs := plan_of(checkpoint)) is not None and checkpoint is not None and not checkpoint.finished:
+        counts = checkpoint.counts if checkpoint.counts.read > last.counts.read else last.counts
+        return StepStanding(name, True, False, counts, "the last chunk of each partition", partitions=len(specs))
     if checkpoint is None:
         read = last.counts.read
         return StepStanding(name, True, False, last.counts, f"item {read + 1:,}" if read else "")
@@ -70,7 +76,7 @@ def _checkpoint(
         try:
             with closing(bound.writer.open(Scope(key, store, clock))) as sink:
                 if isinstance(sink, Settles):
-                    return sink.recall()
+                    return standing_in(sink, sink.recall())
         except Exception:  # noqa: BLE001 - a target that cannot be asked now: then the ledger's word is shown
             return None
     return history.load_checkpoint(key)

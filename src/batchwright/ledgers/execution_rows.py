@@ -94,8 +94,19 @@ def in_job_order(steps: Iterable[StepExecution], run: JobExecution) -> list[Step
 
 
 def without_partitions(steps: Sequence[StepExecution]) -> list[StepExecution]:
-    """Steps as a whole; of a replay, which has no execution of a step in partitions as a whole, all."""
-    return [step for step in steps if step.key.partition == 0 or step.kind != "run"]
+    """Steps as a whole; of a replay, which has no execution of a step in partitions as a whole, all.
+
+    One in partitions that is not complete has the counts of its partitions: they are noted by those who work on them,
+    while those of the whole stay as they are when the process that started the run dies.
+    """
+    return [_in_all(step, steps) for step in steps if step.key.partition == 0 or step.kind != "run"]
+
+
+def _in_all(whole: StepExecution, steps: Sequence[StepExecution]) -> StepExecution:
+    if whole.status.complete or whole.kind != "run":
+        return whole
+    counts = sum((step.counts for step in of_partitions(steps, whole.key.step)), Counts())
+    return replace(whole, counts=counts) if counts.read > whole.counts.read else whole
 
 
 def of_partitions(steps: Sequence[StepExecution], name: str) -> list[StepExecution]:

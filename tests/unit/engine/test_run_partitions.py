@@ -19,6 +19,7 @@ from batchwright.ledgers.memory import MemoryLedger
 from batchwright.model.errors import DeclarationError, GroundChangedError
 from batchwright.model.policy import Skip
 from batchwright.model.status import Status
+from batchwright.operations import abandon
 from batchwright.readers import csv_rows, query, text_lines
 from batchwright.step import Step
 from batchwright.testing.fake_clock import FakeClock
@@ -353,4 +354,17 @@ def test_where_an_interrupted_step_stands_is_told_for_all_partitions(tmp_path: P
     execution = ledger.run(ran.result.run)
     assert execution is not None
     (standing,) = where_it_stands(execution, bind(work, durable=False), ledger, MemoryLedger(), clock)
-    assert (standing.counts.read, standing.place) == (40, "each partition behind its own last chunk")
+    assert (standing.counts.read, standing.place) == (40, "the last chunk of each partition")
+    assert standing.partitions == 4
+
+
+def test_work_in_partitions_that_is_given_up_is_counted_and_fenced(tmp_path: Path):
+    ledger = MemoryLedger()
+    work = one_step_job(step(tmp_path))
+    ran = run_here(work, ledger=ledger, limit=40)
+    (left,) = abandon(ran.result.run, ledger=ledger, job=work).steps
+    assert left.outputs == len(rows(tmp_path)) == 36
+    assert not left.finished
+    fences = rows(tmp_path, "SELECT partition, epoch FROM batchwright_fences ORDER BY partition")
+    assert [partition for partition, _ in fences] == [0, 1, 2, 3, 4]
+    assert all(fence > 1 for partition, fence in fences if partition in (0, 1))
