@@ -72,7 +72,7 @@ _FORGET_LAPS = (
     "DELETE FROM {schema}.{table} AS old WHERE job = %s AND parameters_hash = %s AND lap < %s "
     "AND (%s::text IS NULL OR step = %s) AND EXISTS (SELECT 1 FROM {schema}.{table} AS newer "
     "WHERE newer.job = old.job AND newer.parameters_hash = old.parameters_hash AND newer.step = old.step "
-    "AND newer.partition = old.partition AND newer.lap > old.lap)"
+    "AND newer.lap > old.lap)"
 )
 _INSERT_FAILURE = f"{_insert('batchwright_failures', FAILURE)} ON CONFLICT DO NOTHING"
 _SELECT_FAILURES = (

@@ -63,7 +63,7 @@ _CHECK_FENCE = f"SELECT 1 FROM batchwright_fences WHERE {_KEYED} AND epoch = ?" 
 _FORGET_LAPS = (
     "DELETE FROM {0} AS old WHERE job = ? AND parameters_hash = ? AND lap < ? AND (? IS NULL OR step = ?) "
     "AND EXISTS (SELECT 1 FROM {0} AS newer WHERE newer.job = old.job AND newer.parameters_hash = old.parameters_hash "
-    "AND newer.step = old.step AND newer.partition = old.partition AND newer.lap > old.lap)"
+    "AND newer.step = old.step AND newer.lap > old.lap)"
 )
 _PAGE = 100
 

@@ -39,5 +39,5 @@ def of_instance(step: StepKey, key: InstanceKey) -> bool:
 
 
 def is_later(key: StepKey, other: StepKey) -> bool:
-    """Whether the other is of the same step in a later lap."""
-    return other.lap > key.lap and replace(other, lap=key.lap) == key
+    """Whether the other is of the same step in a later lap, which may have fewer partitions."""
+    return other.lap > key.lap and replace(other, lap=key.lap, partition=key.partition) == key

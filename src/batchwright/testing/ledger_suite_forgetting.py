@@ -97,6 +97,17 @@ class LedgerForgettingSuite(LedgerUnderTest):
         assert kept == [("load", 3), ("audit", 2)]
         assert ledger.load_checkpoint(step_key(key=OTHER_KEY)) is not None
 
+    def test_a_lap_in_fewer_partitions_lets_all_of_the_one_before_go(self) -> None:
+        """Partition 0, the plan, is there in each."""
+        ledger = self.ledger()
+        run_to(ledger, Status.COMPLETED)
+        for lap, partitions in ((1, 4), (2, 2)):
+            for partition in range(partitions):
+                ledger.save_checkpoint(step_key(lap=lap, partition=partition), Checkpoint(Position(lap)), [])
+        with ledger.own(KEY):
+            assert self.forgetful(ledger).forget(KEY, Forgetting(checkpoints_below=2)) == Forgotten(checkpoints=4)
+        assert all(ledger.load_checkpoint(step_key(lap=2, partition=partition)) for partition in (0, 1))
+
     def test_only_the_owner_may_forget(self) -> None:
         """Whoever owns may be at work on it."""
         ledger = self.ledger()
