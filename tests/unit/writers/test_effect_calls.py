@@ -54,7 +54,7 @@ def step_of(write, read=range(5), **options):
 
 
 def log_of(ledger: MemoryLedger) -> list[Effect]:
-    return list(ledger.last_effects(next(iter(ledger._effects)), None, 10_000))[::-1]
+    return list(ledger.last_effects(next(iter(ledger._logs.effects)), None, 10_000))[::-1]
 
 
 def states_of(ledger: MemoryLedger) -> dict[int, str]:

@@ -336,7 +336,7 @@ def test_a_lock_while_publishing_is_waited_for(path):
 def test_an_atomic_step_is_not_replayed(path):
     nightly = Nightly(path, range(10), process=refuse_seven, skip=Skip(limit=1))
     nightly.run()
-    with pytest.raises(NotReplayableError, match=r"'load' is atomic.* with --again"):
+    with pytest.raises(NotReplayableError, match=r"'load' cannot be replayed.* it is atomic.* --again"):
         replay(1, ledger=nightly.ledger, job=nightly.job())
 
 
