@@ -250,6 +250,9 @@ def interrupted_run(history: History, number: int) -> JobExecution:
     again = "begin it anew with resumable(…, again=True)" if is_script else BEGIN_ANEW
     if newest.status is Status.ABANDONED:
         raise AbandonedError(f"{this} was abandoned", "it cannot be gone on with", again)
+    if newest.status in (Status.COMPENSATION_LOST, Status.COMPENSATION_FAILED):
+        finish = f"finish that: batchwright rollback {newest.id}"
+        raise NotResumableError(f"{this} was rolled back in part", f"it is {newest.status}", finish)
     open_failures = next(history.failures(newest.id, open_only=True), None) is not None
     status = status_now(newest.status, open_failures=open_failures)
     raise NotResumableError(f"{this} is {status}", "there is nothing to go on with", again)

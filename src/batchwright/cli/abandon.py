@@ -18,11 +18,13 @@ from batchwright.cli.streams import say, write_json
 from batchwright.job import Job
 from batchwright.model.errors import AlreadyRunningError, BatchwrightError
 from batchwright.model.execution import JobExecution
-from batchwright.model.status import Status
+from batchwright.model.status import Status, sources_of
 from batchwright.observers.plain_text import printable
 
 if TYPE_CHECKING:
     from batchwright.operations import AbandonResult, StepLeft
+
+_ASKED = sources_of(Status.ABANDONED) | {Status.LOST}
 
 
 @click.command("abandon")
@@ -40,8 +42,8 @@ def abandon_command(run: int, *, yes: bool, as_json: bool, ledger: Path | str | 
 
     with opened_history(ledger) as opened:
         execution = opened.execution(run)
-        if execution.status is not Status.ABANDONED:
-            _refuse_live(opened, execution)
+        _refuse_live(opened, execution)
+        if execution.status in _ASKED:  # whatever else it is, is refused, or given up already: no question
             what = f"run {run} of {printable(execution.job)}"
             require_yes(f"{what} can never be gone on with once it is abandoned", f"Abandon {what}?", given=yes)
         result = abandon(run, ledger=opened.path, job=_job(execution))

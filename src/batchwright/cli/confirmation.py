@@ -17,5 +17,12 @@ def require_yes(why: str, question: str, *, given: bool) -> None:
         return
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         raise ConfirmationError(why, "nobody can be asked here", "say yes with --yes")
-    if not click.confirm(question, err=True):
+    try:
+        answer = click.confirm(question, err=True)
+    except click.Abort as ended:
+        # click says the same of Ctrl-C and of the end of the input; only the one is an interruption.
+        if not isinstance(ended.__context__, EOFError):
+            raise
+        raise ConfirmationError(why, "there was no answer", "nothing was done; --yes says yes") from None
+    if not answer:
         raise ConfirmationError(why, "the answer was no", "nothing was done")

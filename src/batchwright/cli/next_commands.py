@@ -54,7 +54,7 @@ def next_steps(now: Situation) -> list[Words | str]:
         return [("stop", number)]
     found: list[Words | str] = [("failures", number)] if now.open_failures else []
     match run.status:
-        case Status.COMPENSATION_FAILED:
+        case Status.COMPENSATION_FAILED | Status.COMPENSATION_LOST:
             return [*found, ("rollback", number) if can_be_built(run) else _in_python(f"rollback({number}, job=…)")]
         case Status.ABANDONED | Status.COMPENSATED:
             return [begin_anew(run)]
@@ -70,7 +70,7 @@ def next_commands(now: Situation, ledger: Path | str | None) -> list[str]:
 
 def short_command(each: InstanceSummary) -> str:
     """The first of them as the words behind `batchwright`; empty where there is nothing to do, or not from a shell."""
-    step = _first_step(each)
+    step = first_step(Situation(each.run, each.open_failures))
     if isinstance(step, str):
         return ""
     # A line of its own is too long for a column.
@@ -79,14 +79,15 @@ def short_command(each: InstanceSummary) -> str:
 
 def for_instance(each: InstanceSummary, ledger: Path | str | None) -> list[str]:
     """The first of them for a piece of work, as a line to type."""
-    step = _first_step(each)
+    step = first_step(Situation(each.run, each.open_failures))
     return [in_full(step, each.run, ledger)] if step else []
 
 
-def _first_step(each: InstanceSummary) -> Words | str:
-    if each.run.status in GOES_ON:
-        return ("resume", str(each.run.id)) if can_be_built(each.run) else go_on(each.run)
-    return next(iter(next_steps(Situation(each.run, each.open_failures))), "")
+def first_step(now: Situation) -> Words | str:
+    """The one thing to do next, as `list` and `status` say it: work that can be gone on with is, whatever failed."""
+    if now.run.status in GOES_ON:
+        return ("resume", str(now.run.id)) if can_be_built(now.run) else go_on(now.run)
+    return next(iter(next_steps(now)), "")
 
 
 def can_be_built(execution: JobExecution) -> bool:

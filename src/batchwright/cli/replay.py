@@ -140,6 +140,8 @@ def _say_result(result: "ReplayResult", execution: JobExecution, ledger: Path | 
         say(f"{printable(step.step)}: {_became(step, dry_run=result.dry_run)}")
         for reason in step.reasons:
             say(f"  {printable(reason)}")
+        if step.reasons and step.still_open > len(step.reasons):
+            say(f"  and {step.still_open - len(step.reasons):,} more")
     if not (result.steps or result.refused):
         say(f"nothing to replay in run {execution.id}")
     for refused in result.refused:

@@ -9,7 +9,7 @@ import click
 
 from batchwright.cli.documents import document, execution_document, plain_parameters
 from batchwright.cli.histories import OpenedHistory, opened_history
-from batchwright.cli.next_commands import GOES_ON, go_on, in_full
+from batchwright.cli.next_commands import GOES_ON, Situation, first_step, in_full
 from batchwright.cli.option_types import WholeNumber
 from batchwright.cli.shared_options import json_option, ledger_option
 from batchwright.cli.streams import say, write_json, write_line
@@ -27,6 +27,8 @@ SHORT_STATUS_BELOW = 120
 """Columns of a terminal: with fewer the longest of all statuses would leave no room."""
 
 DAYS_WITHOUT_A_YEAR = 180
+
+_TO_GO_ON_WITH = GOES_ON | {Status.COMPENSATION_LOST, Status.COMPENSATION_FAILED}
 
 
 @click.command("status")
@@ -61,12 +63,14 @@ def _write(opened: OpenedHistory, executions: Sequence[JobExecution], steps: Seq
     pairs = zip(executions, steps, strict=True)
     write_runs([_Listed(*pair, _kind(opened, pair[0]), opened.status_now(pair[0])) for pair in pairs])
     for execution in _unfinished(executions)[:HINTS_SHOWN]:
-        why = "its process is gone" if execution.status is Status.LOST else status_words(execution.status)
+        gone = execution.status in (Status.LOST, Status.COMPENSATION_LOST)
+        why = "its process is gone" if gone else status_words(execution.status)
+        why = f"{why}, and it is rolled back in part" if execution.status is Status.COMPENSATION_LOST else why
         say(f"run {execution.id} of {printable(execution.job)}: {why}; go on with: {_go_on(execution, opened)}")
 
 
 def _go_on(execution: JobExecution, opened: OpenedHistory) -> str:
-    return printable(in_full(go_on(execution), execution, opened.named))
+    return printable(in_full(first_step(Situation(execution)), execution, opened.named))
 
 
 def _kind(opened: OpenedHistory, execution: JobExecution) -> str:
@@ -143,4 +147,4 @@ def _unfinished(executions: Sequence[JobExecution]) -> list[JobExecution]:
     for execution in executions:
         if execution.kind == "run":
             newest.setdefault(execution.key.digest, execution)
-    return [execution for execution in newest.values() if execution.status in GOES_ON]
+    return [execution for execution in newest.values() if execution.status in _TO_GO_ON_WITH]

@@ -107,7 +107,7 @@ def _say(opened: OpenedHistory, execution: JobExecution, *, asked: bool, waited:
             say(f"{name} stops at the end of its chunk")
         say(f"next: {command('show', str(execution.id), ledger=opened.named)}")
         return
-    if status is Status.LOST:
+    if status in (Status.LOST, Status.COMPENSATION_LOST):
         say(f"{name}: nothing to stop, its process is gone")
     elif asked:
         say(f"{name}: {status_words(status)}")

@@ -29,6 +29,8 @@ _STYLES = {
     "STOPPED": "yellow",
     "FAILED": "red",
     "LOST": "red",
+    "COMPENSATION_LOST": "red",
+    "COMPENSATION_FAILED": "red",
     "RUNNING": "cyan",
 }
 

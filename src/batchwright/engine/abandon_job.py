@@ -5,7 +5,7 @@ stage that the next `abandon` removes; the other way round it would leave work t
 and cannot.
 
 The states, and what holds in each when the process dies:
-  over        STOPPED, FAILED, COMPENSATION_FAILED, or live with an owner that is gone: it can be gone on with
+  over        STOPPED, FAILED, COMPENSATION_FAILED, or a live run with an owner that is gone: it can be gone on with
   reported    of a run whose owner is gone the ledger knows what the targets hold, counts and failures
   closed      whose owner was gone is FAILED, as any next owner would have closed it: it can still be gone on with
   abandoned   final; stages and staging tables may still be there, and old processes may believe that they own it
@@ -87,7 +87,13 @@ def _closed(run: JobExecution, bound: Mapping[str, BoundStep], ledger: Ledger, c
         )
     if not last.status.live:
         return last
-    for name in () if last.status is Status.COMPENSATING else run.steps:
+    if last.status is Status.COMPENSATING:
+        raise NotResumableError(
+            f"run {last.id} of job '{last.job}' is rolled back in part, by a process that is gone",
+            "given up, what is left of its effects could not be undone any more",
+            f"finish that: batchwright rollback {last.id}",
+        )
+    for name in run.steps:
         step = ledger.last_step(run.key.step(run.lap, name))
         if name in bound and step is not None and not step.status.complete:
             _report(bound[name], step, last.id, Scope(step.key, ledger, clock, claims=True), ledger)

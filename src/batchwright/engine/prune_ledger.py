@@ -142,7 +142,7 @@ def _plan(pruning: _Pruning, key: InstanceKey) -> _Plan | None:
 
 
 def _is_unfinished(run: JobExecution) -> bool:
-    return run.status.live or run.status is Status.LOST
+    return run.status.live or run.status in (Status.LOST, Status.COMPENSATION_LOST)
 
 
 def _old_laps(pruning: _Pruning, runs: Sequence[JobExecution]) -> dict[int, JobExecution]:

@@ -265,7 +265,8 @@ class _Found:
         self.still_open += 1
         self.changed += kind in _CHANGED
         self.unaccepted += kind == NotAcceptedError.__qualname__
-        if len(self.reasons) < REASONS_KEPT:
+        # Nobody can say yes to what they have not seen: of those, all.
+        if len(self.reasons) < REASONS_KEPT or kind == NotAcceptedError.__qualname__:
             named = f"{kind}: " if kind and kind not in _CHANGED else ""
             self.reasons.append(f"item {failure.ordinal + 1} ({failure.place}): {named}{error}")
 

@@ -13,7 +13,7 @@ from typing import Any
 from batchwright.engine.record_failure import place_of, record_digest
 from batchwright.model.block import BadRecord, Block, Position
 from batchwright.model.codec import decode
-from batchwright.model.errors import ItemChangedError, MalformedRecordError, NotAcceptedError
+from batchwright.model.errors import GroundChangedError, ItemChangedError, MalformedRecordError, NotAcceptedError
 from batchwright.model.failure import Failure, PayloadKind, Phase
 from batchwright.model.policy import Skip
 from batchwright.model.secrets import HIDDEN
@@ -107,9 +107,11 @@ class Rereader:
             return self._moved[failure.ordinal] if failure.ordinal in self._moved else self._changed(failure)
         try:
             found = self._at(failure.position)
-        except Exception:
+        except Exception as error:
             if failure.payload_kind is PayloadKind.JSON:
                 return _payload_of(failure)
+            if isinstance(error, GroundChangedError):  # its own advice is for a run that goes on
+                raise ItemChangedError("the input has changed since, up to this item", "", _CHOICES) from None
             raise
         _require_same(failure, found)
         return found

@@ -35,7 +35,7 @@ from batchwright.model.execution import (
 )
 from batchwright.model.failure import Failure, FailureState
 from batchwright.model.forgetting import Forgetting, Forgotten
-from batchwright.model.status import Status, sources_of
+from batchwright.model.status import Status, sources_of, without_owner
 
 
 class MemoryLedger(KeepsLogs):
@@ -380,7 +380,8 @@ class MemoryLedger(KeepsLogs):
         return len(known) - len(kept)
 
     def _judged(self, run: JobExecution) -> JobExecution:
-        return replace(run, status=Status.LOST) if run.status.live and run.key not in self._owned else seen(run)
+        lost = run.status.live and run.key not in self._owned
+        return replace(run, status=without_owner(run.status)) if lost else seen(run)
 
     def _judged_step(self, step: StepExecution) -> StepExecution:
         lost = step.status.live and not self._judged(self._runs[step.run]).status.live

@@ -24,7 +24,7 @@ from batchwright.model.effect import EffectCount
 from batchwright.model.errors import LedgerError
 from batchwright.model.execution import FailureGroup, InstanceSummary, JobExecution, StepExecution
 from batchwright.model.failure import Failure, FailureState
-from batchwright.model.status import Status
+from batchwright.model.status import Status, without_owner
 
 """Failures are read this many at a time, so that a slow reader keeps no transaction open."""
 
@@ -241,7 +241,8 @@ def ledger_exists(url: str) -> bool:
 def _judged_run(row: Sequence[Any]) -> JobExecution:
     *columns, owned, process = row
     run = rows.run_of(columns)
-    return replace(run, status=Status.LOST) if run.status.live and _is_lost(process, owned=owned) else seen(run)
+    lost = run.status.live and _is_lost(process, owned=owned)
+    return replace(run, status=without_owner(run.status)) if lost else seen(run)
 
 
 def _judged_step(row: Sequence[Any]) -> StepExecution:

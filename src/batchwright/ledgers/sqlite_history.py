@@ -27,7 +27,7 @@ from batchwright.model.effect import EffectCount
 from batchwright.model.errors import LedgerError, TargetError
 from batchwright.model.execution import FailureGroup, InstanceSummary, JobExecution, StepExecution
 from batchwright.model.failure import Failure, FailureState
-from batchwright.model.status import Status
+from batchwright.model.status import Status, without_owner
 
 """Failures are read this many at a time, so that a slow reader keeps no transaction open."""
 
@@ -208,7 +208,7 @@ class SqliteHistory:
         with self._reading() as connection:
             row = connection.execute(ONE_RUN, (run.id,)).fetchone()
         again = executions.run_of(row)
-        return replace(again, status=Status.LOST) if again.status.live else again
+        return replace(again, status=without_owner(again.status)) if again.status.live else again
 
     def _judged_step(self, step: StepExecution, run: JobExecution) -> StepExecution:
         if not step.status.live or (step.run == run.id and run.status.live):

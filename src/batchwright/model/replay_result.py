@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Replayed:
     """What became of a step's failures. `changed` of those still open were not tried: another item stands there now.
 
-    `unaccepted` are those of them that would be tried, with a yes. `reasons` says of the first few that stay open why
-    they do. With `dry_run` nothing was done: `replayed` would be tried.
+    `unaccepted` are those of them that would be tried, with a yes. `reasons` says of the first few that stay open,
+    and of all unaccepted ones, why they do. With `dry_run` nothing was done: `replayed` would be tried.
     """
 
     step: str

@@ -1,6 +1,7 @@
 """The statuses of an execution and the only transitions between them.
 
-Every change of status is a compare-and-set that this table allows. LOST is derived by readers, never stored.
+Every change of status is a compare-and-set that this table allows. LOST and COMPENSATION_LOST are derived by
+readers, never stored.
 """
 
 from enum import StrEnum
@@ -21,6 +22,7 @@ class Status(StrEnum):
     COMPENSATED = "COMPENSATED"
     COMPENSATION_FAILED = "COMPENSATION_FAILED"
     LOST = "LOST"
+    COMPENSATION_LOST = "COMPENSATION_LOST"
 
     @property
     def complete(self) -> bool:
@@ -53,6 +55,11 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 def status_now(status: Status, *, open_failures: bool) -> Status:
     """What a lap's status has become since: complete without failures once each is replayed or ignored."""
     return Status.COMPLETED if status is Status.COMPLETED_WITH_FAILURES and not open_failures else status
+
+
+def without_owner(status: Status) -> Status:
+    """What a live status reads as once its owner is gone. A rollback is not gone on with by a run."""
+    return Status.COMPENSATION_LOST if status is Status.COMPENSATING else Status.LOST
 
 
 def sources_of(target: Status) -> frozenset[Status]:

@@ -46,8 +46,9 @@ def test_a_killed_run_can_be_given_up(shop):
 
 def test_what_is_complete_is_refused(shop):
     shop.call(*AGAIN)
-    ended = shop.call("abandon", "1", "--yes")
-    assert (ended.code, "is COMPLETED" in ended.err) == (2, True)
+    for words in ((), ("--yes",)):
+        ended = shop.call("abandon", "1", *words)
+        assert (ended.code, "is COMPLETED" in ended.err) == (2, True), "refused before anything is asked"
 
 
 def test_a_job_whose_file_is_gone_is_given_up_all_the_same(stopped):

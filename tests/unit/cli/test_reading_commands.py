@@ -28,7 +28,7 @@ def test_status_lists_runs_newest_first_with_their_counts(after_a_run):
     assert [line.split()[:2] for line in runs] == [["2", "again"], ["1", "sales"]]
     assert runs[1].split()[2:4] == ["day=2026-11-22", "COMPLETED_WITH_FAILURES"]
     assert runs[1].split()[-4:] == ["20", "18", "0", "2"]
-    assert ended.err == "run 2 of again: stopped; go on with: batchwright run jobs.py:again\n"
+    assert ended.err == "run 2 of again: stopped; go on with: batchwright resume 2\n"
 
 
 def test_status_can_be_narrowed_and_read_by_programs(after_a_run):
@@ -45,7 +45,7 @@ def test_a_killed_run_is_lost_and_says_how_to_go_on(shop):
     assert shop.spawn("run", "jobs.py:killed").code == -9
     ended = shop.call("status")
     assert "LOST" in ended.out
-    assert ended.err == "run 1 of killed: its process is gone; go on with: batchwright run jobs.py:killed\n"
+    assert ended.err == "run 1 of killed: its process is gone; go on with: batchwright resume 1\n"
     warned, following = shop.call("show", "1").err.splitlines()
     assert "those of its last report" in warned
     assert following == "next: batchwright run jobs.py:killed"

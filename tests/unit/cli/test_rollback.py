@@ -3,6 +3,7 @@
 import pytest
 
 JOBS = """
+import os, signal
 from pathlib import Path
 from batchwright import Job, Step
 from batchwright.writers import effects
@@ -20,6 +21,8 @@ def pay(output, key):
 def back(effect):
     if Path(__file__).with_name("closed").exists() and effect.output == 1:
         raise OSError("the bank is closed")
+    if Path(__file__).with_name("killed").exists() and effect.output == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
     note(f"back {effect.output}")
 
 def billing(month: int) -> Job:
@@ -97,3 +100,18 @@ def test_a_job_that_cannot_compensate_is_refused(bank):
     bank.call("run", "bank.py:plain")
     ended = bank.call("rollback", "2", "--yes")
     assert (ended.code, "none of its steps has compensate=" in ended.err) == (2, True)
+
+
+def test_a_rollback_that_was_killed_is_shown_gone_on_with_and_not_given_up(bank):
+    (bank.folder / "killed").touch()
+    assert bank.spawn("rollback", "1", "--yes").code == -9
+    listed = bank.call("list", "--json").document["jobs"][0]
+    assert (listed["status"], listed["next"]) == ("COMPENSATION_LOST", ["batchwright rollback 1"])
+    said = [bank.call(*words) for words in (("status",), ("show", "1"))]
+    assert all("COMPENSATION_LOST" in ended.out and "rollback 1" in ended.err for ended in said)
+    for refused in ("resume", "abandon"):
+        ended = bank.call(refused, "1", *(["--yes"] if refused == "abandon" else []))
+        assert (ended.code, "rolled back in part" in ended.err, "rollback 1" in ended.err) == (2, True, True)
+    (bank.folder / "killed").unlink()
+    assert bank.call("rollback", "1", "--yes").code == 0
+    assert books(bank) == ["back 2", "back 1", "back 0"]

@@ -226,6 +226,19 @@ def test_an_item_that_was_mended_in_the_input_is_replayed_only_when_that_is_said
     assert rows(tmp_path / "t.db")[-1] == ("4", 40)
 
 
+def test_every_mended_item_is_shown_and_its_advice_is_that_of_a_replay(tmp_path):
+    source = tmp_path / "people.csv"
+    read = people(source, "id,age\n" + "".join(f"{n},x\n" for n in range(20)))
+    job = loaded(tmp_path / "t.db", to_person, read=read)
+    ledger = run_here(job).ledger
+    people(source, "id,age\n" + "".join(f"{n},{n}00\n" for n in range(20)))
+    refused = replay(1, ledger=ledger, job=job).steps[0]
+    assert (refused.still_open, len(refused.reasons)) == (20, 5)
+    assert all("--accept-changed shows" in reason and "--again" not in reason for reason in refused.reasons)
+    seen = replay(1, ledger=ledger, job=job, accept_changed=True, dry_run=True).steps[0]
+    assert (seen.unaccepted, len(seen.reasons)) == (20, 20)
+
+
 def test_records_added_before_it_make_an_item_another_one(tmp_path):
     source = tmp_path / "people.csv"
     ledger = run_here(loaded(tmp_path / "u.db", to_person, read=people(source, "id,age\n1,10\n2,x\n"))).ledger

@@ -15,10 +15,10 @@ from batchwright.ledgers.sqlite import SqliteLedger
 from batchwright.ledgers.sqlite_history import SqliteHistory
 from batchwright.model.errors import AlreadyRunningError, BatchwrightError, FencedError, LedgerError
 from batchwright.model.execution import StepOutcome
-from batchwright.model.status import TRANSITIONS, Status
+from batchwright.model.status import TRANSITIONS, Status, without_owner
 from batchwright.testing.ledger_examples import KEY, a_request, step_key
 
-STORED = [status for status in Status if status is not Status.LOST]
+STORED = [status for status in Status if status not in (Status.LOST, Status.COMPENSATION_LOST)]
 RACES = 25
 
 
@@ -129,7 +129,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def as_read(self, number, status):
         """A run at work that was asked to stop reads as STOPPING."""
         if status.live and not self.owns:
-            return Status.LOST
+            return without_owner(status)
         at_work = status in (Status.STARTING, Status.RUNNING)
         return Status.STOPPING if at_work and number in self.asked else status
 
