@@ -7,12 +7,12 @@ import os
 import random
 import signal
 import threading
-import warnings
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
+from tests.postgres.forked import started
 from tests.postgres.proxy import Proxy
 from tests.postgres.test_commits_in_doubt import through
 from tests.postgres.test_kill_sweep import some_kill
@@ -21,9 +21,8 @@ from batchwright import Job, Skip, Status, Step, run
 from batchwright.launch import bind
 from batchwright.ledgers.memory import MemoryLedger
 from batchwright.ports import Scope
-from batchwright.testing.crash_points import crash_after, crash_at
 from batchwright.testing.fake_clock import FakeClock
-from batchwright.writers import insert, postgres_rows, postgres_staging, upsert
+from batchwright.writers import insert, postgres_staging, upsert
 
 SCHEDULES = int(os.environ.get("BATCHWRIGHT_POSTGRES_KILLS", "12"))
 
@@ -55,21 +54,8 @@ def to_row(n):
 
 def start(url: str, folder: Path, kill: str | None) -> int:
     """Run the job in a process of its own; how that ended."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pid = os.fork()
-    if pid == 0:
-        code = 70
-        with suppress(BaseException):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            postgres_rows.COPY_ROWS = 3
-            if kill is not None:
-                point, _, times = kill.partition(":")
-                crash_after(int(times)) if point == "line" else crash_at(point, int(times))
-            result = run(job(url), ledger=f"sqlite:///{folder}/ledger.db", check=False)
-            code = 0 if result.status.complete else 1
-        os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    ledger = f"sqlite:///{folder}/ledger.db"
+    return started(lambda: run(job(url), ledger=ledger, check=False).status.complete, kill)
 
 
 def tables(fresh) -> set[str]:

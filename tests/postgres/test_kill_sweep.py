@@ -6,19 +6,17 @@
 import os
 import random
 import signal
-import warnings
-from contextlib import suppress
 from pathlib import Path
 
 import psycopg
 import pytest
+from tests.postgres.forked import started
 
 from batchwright import Job, Skip, Step, distinct, run
 from batchwright.databases import postgres_records
 from batchwright.model.fault_points import FAULT_POINTS
 from batchwright.readers import query
-from batchwright.testing.crash_points import crash_after, crash_at
-from batchwright.writers import execute, insert, postgres, postgres_rows, upsert
+from batchwright.writers import execute, insert, postgres, upsert
 
 SCHEDULES = int(os.environ.get("BATCHWRIGHT_POSTGRES_KILLS", "12"))
 
@@ -93,22 +91,9 @@ FIRSTS = distinct(key=key_of, then=to_first)
 
 def start(url: str, folder: Path, kill: str | None) -> int:
     """Run the job in a process of its own; how that ended."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pid = os.fork()
-    if pid == 0:
-        code = 70
-        with suppress(BaseException):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            postgres_rows.COPY_ROWS = 3
-            if kill is not None:
-                point, _, times = kill.partition(":")
-                crash_after(int(times)) if point == "line" else crash_at(point, int(times))
-            # A new ledger cannot know whether a finished job without parameters is to begin anew: here it is not.
-            result = run(job(url), ledger=f"sqlite:///{folder}/ledger.db", check=False, adopt=True)
-            code = 0 if result.status.complete else 1
-        os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    # A new ledger cannot know whether a finished job without parameters is to begin anew: here it is not.
+    ledger = f"sqlite:///{folder}/ledger.db"
+    return started(lambda: run(job(url), ledger=ledger, check=False, adopt=True).status.complete, kill)
 
 
 def outcome(fresh) -> list[list[tuple]]:

@@ -8,22 +8,21 @@ import random
 import signal
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
 from tests.crash.fork_client import ROOT
+from tests.postgres.forked import started
 from tests.postgres.server import Fresh
 from tests.postgres.test_kill_sweep import some_kill
 
 from batchwright import Job, Skip, Step, distinct, prune_targets, replay, resumable, run
 from batchwright.databases import postgres_keys
 from batchwright.ledgers.postgres import PostgresLedger
-from batchwright.testing.crash_points import crash_after, crash_at
-from batchwright.writers import insert, postgres, postgres_rows, text_file
+from batchwright.writers import insert, postgres, text_file
 
 pytestmark = pytest.mark.crash
 
@@ -38,24 +37,6 @@ LEDGERS = ("in the target's database", "a file")
 
 def place_of(ledger: str, fresh: Fresh, folder: Path) -> str:
     return fresh.url if ledger == LEDGERS[0] else f"sqlite:///{folder}/ledger.db"
-
-
-def started(work: Callable[[], bool], kill: str | None) -> int:
-    """How a process ends that does this work, or is killed in it: 0 if it came to its end."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pid = os.fork()
-    if pid == 0:
-        code = 70
-        with suppress(BaseException):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            postgres_rows.COPY_ROWS = 3
-            if kill is not None:
-                point, _, times = kill.partition(":")
-                crash_after(int(times)) if point == "line" else crash_at(point, int(times))
-            code = 0 if work() else 1
-        os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def killed_and_gone_on_with(work: Callable[[], bool], chance: random.Random, look: Callable[[], None]) -> int:
