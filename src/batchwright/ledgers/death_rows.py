@@ -7,51 +7,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from batchwright.databases.records import KEY, key_values
+from batchwright.databases.records import key_values
+from batchwright.ledgers.log_rows import LogStatements
 from batchwright.model.checkpoint import StepKey
 from batchwright.model.work import Death
 
-_CONTENT = ("attempts", "code", "digest")
-
 
 @dataclass(frozen=True, slots=True)
-class DeathStatements:
-    """What is said to a database. `mark` is its placeholder, `table` the table's name as it takes it."""
+class DeathStatements(LogStatements):
+    """What is said to a database about deaths. `save` takes `death_values`; `select` gives those of a step."""
 
-    table: str
-    mark: str
-
-    @property
-    def save(self) -> str:
-        """Insert or replace one death: `death_values`."""
-        columns = (*KEY, "ordinal", *_CONTENT)
-        marks = ", ".join([self.mark] * len(columns))
-        changed = ", ".join(f"{column} = excluded.{column}" for column in _CONTENT)
-        return (
-            f"INSERT INTO {self.table} ({', '.join(columns)}) VALUES ({marks}) "  # noqa: S608 - our own column names
-            f"ON CONFLICT ({', '.join((*KEY, 'ordinal'))}) DO UPDATE SET {changed}"
-        )
-
-    @property
-    def load(self) -> str:
-        """The deaths of a step."""
-        return f"SELECT ordinal, {', '.join(_CONTENT)} FROM {self.table} WHERE {self._of_step}"  # noqa: S608 - as above
+    place = ("ordinal",)
+    content = ("attempts", "code", "digest")
 
     @property
     def end(self) -> str:
         """Delete the deaths of a step."""
-        return f"DELETE FROM {self.table} WHERE {self._of_step}"  # noqa: S608 - as above
-
-    @property
-    def forget(self) -> str:
-        """Delete the deaths of an instance's laps before one."""
-        return (
-            f"DELETE FROM {self.table} WHERE job = {self.mark} AND parameters_hash = {self.mark} AND lap < {self.mark}"  # noqa: S608 - as above
-        )
-
-    @property
-    def _of_step(self) -> str:
-        return " AND ".join(f"{column} = {self.mark}" for column in KEY)
+        return f"DELETE {self.rows_of_step}"
 
 
 def death_values(key: StepKey, ordinal: int, death: Death) -> tuple[Any, ...]:
@@ -60,5 +32,5 @@ def death_values(key: StepKey, ordinal: int, death: Death) -> tuple[Any, ...]:
 
 
 def deaths_of(rows: Iterable[Sequence[Any]]) -> dict[int, Death]:
-    """Deaths by ordinal from the rows of `DeathStatements.load`."""
+    """Deaths by ordinal from the rows of `DeathStatements.select`."""
     return {ordinal: Death(attempts, code, digest) for ordinal, attempts, code, digest in rows}

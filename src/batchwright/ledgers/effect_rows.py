@@ -9,45 +9,29 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from batchwright.databases.records import KEY, key_values, storable
+from batchwright.databases.records import key_values, storable
+from batchwright.ledgers.log_rows import LogStatements
 from batchwright.model.checkpoint import StepKey
 from batchwright.model.effect import Effect, EffectCount, EffectState
 
-_PLACE = ("ordinal", "output_index")
-
-_CONTENT = ("effect_key", "state", "output", "receipt", "error", "updated_at")
-
-_COLUMNS = ", ".join((*_PLACE, *_CONTENT))
-
 
 @dataclass(frozen=True, slots=True)
-class EffectStatements:
-    """What is said to a database. `mark` is its placeholder, `table` the table's name as it takes it."""
+class EffectStatements(LogStatements):
+    """What is said to a database about effects. `save` takes `effect_values`."""
 
-    table: str
-    mark: str
-
-    @property
-    def save(self) -> str:
-        """Insert or replace one effect: `effect_values`."""
-        columns = (*KEY, *_PLACE, *_CONTENT)
-        marks = ", ".join([self.mark] * len(columns))
-        changed = ", ".join(f"{column} = excluded.{column}" for column in _CONTENT)
-        return (
-            f"INSERT INTO {self.table} ({', '.join(columns)}) VALUES ({marks}) "  # noqa: S608 - our own column names
-            f"ON CONFLICT ({', '.join((*KEY, *_PLACE))}) DO UPDATE SET {changed}"
-        )
+    place = ("ordinal", "output_index")
+    content = ("effect_key", "state", "output", "receipt", "error", "updated_at")
 
     @property
     def between(self) -> str:
         """The effects of a step from one ordinal up to another."""
-        return f"{self._of_step} AND ordinal >= {self.mark} AND ordinal < {self.mark} ORDER BY ordinal, output_index"
+        return f"{self.select} AND ordinal >= {self.mark} AND ordinal < {self.mark} ORDER BY ordinal, output_index"
 
     @property
     def last(self) -> str:
         """The effects of a step before an ordinal and an index, the last first, at most so many."""
         return (
-            f"{self._of_step} AND (ordinal, output_index) < ({self.mark}, {self.mark}) "
+            f"{self.select} AND (ordinal, output_index) < ({self.mark}, {self.mark}) "
             f"ORDER BY ordinal DESC, output_index DESC LIMIT {self.mark}"
         )
 
@@ -58,18 +42,6 @@ class EffectStatements:
             f"SELECT step, state, count(*) FROM {self.table} WHERE job = {self.mark} AND parameters_hash = {self.mark} "  # noqa: S608 - as above
             f"AND lap = {self.mark} GROUP BY step, state"
         )
-
-    @property
-    def forget(self) -> str:
-        """Delete the effects of an instance's laps before one."""
-        return (
-            f"DELETE FROM {self.table} WHERE job = {self.mark} AND parameters_hash = {self.mark} AND lap < {self.mark}"  # noqa: S608 - as above
-        )
-
-    @property
-    def _of_step(self) -> str:
-        named = " AND ".join(f"{column} = {self.mark}" for column in KEY)
-        return f"SELECT {_COLUMNS} FROM {self.table} WHERE {named}"  # noqa: S608 - as above
 
 
 END = (2**62, 0)

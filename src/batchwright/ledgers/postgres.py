@@ -307,7 +307,7 @@ class PostgresLedger:
     def load_deaths(self, key: StepKey) -> Mapping[int, Death]:
         """The deaths noted of a step, by ordinal."""
         values = key_values(key)
-        return self._read(lambda connection: deaths_of(run(connection, self._schema, DEATHS.load, values).fetchall()))
+        return self._read(lambda connection: deaths_of(run(connection, self._schema, DEATHS.select, values).fetchall()))
 
     def note_death(self, key: StepKey, ordinal: int, death: Death) -> None:
         """Note this of the item at an ordinal, in one durable transaction; what was noted of it is replaced.

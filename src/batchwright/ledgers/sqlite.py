@@ -262,7 +262,7 @@ class SqliteLedger:
     def load_deaths(self, key: StepKey) -> Mapping[int, Death]:
         """The deaths noted of a step, by ordinal."""
         with self._reading() as connection:
-            return deaths_of(connection.execute(DEATHS.load, key_values(key)))
+            return deaths_of(connection.execute(DEATHS.select, key_values(key)))
 
     def note_death(self, key: StepKey, ordinal: int, death: Death) -> None:
         """Note this of the item at an ordinal, in one durable transaction; what was noted of it is replaced."""
