@@ -30,7 +30,7 @@ class Stop:
         What is asked of the one `above` is asked of this one too, but not the other way round.
         """
         self._above = above
-        self._below: tuple[Stop, ...] = ()
+        self._below: list[Stop] = []
         self._reason: str | None = None
         self._now = False
         self._heard = heard
@@ -72,11 +72,12 @@ class Stop:
     def divided(self) -> Iterator["Stop"]:
         """One of the same kind for a part of the work, which can be stopped alone; while the context lasts."""
         made = Stop(above=self)
-        self._below = (*self._below, made)
+        # Several threads divide one stop: a list changes in one step, a tuple that is built anew loses theirs.
+        self._below.append(made)
         try:
             yield made
         finally:
-            self._below = tuple(stop for stop in self._below if stop is not made)
+            self._below.remove(made)
 
     @contextmanager
     def deadline(self, clock: Clock, seconds: float | None, reason: str) -> Iterator[None]:
@@ -124,7 +125,7 @@ class Stop:
             overdue = late and entry.writes
             if stopping or overdue:
                 entry.adapter.interrupt(now=self._now or overdue)
-        for stop in self._below:
+        for stop in tuple(self._below):
             stop.press()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import sys
 import threading
 from contextlib import closing
 from typing import Any
@@ -296,3 +297,25 @@ def test_a_wait_for_a_lock_ends_when_the_lock_is_free(target):
         waiting.execute("BEGIN IMMEDIATE")
         timer.join()
         assert waiting.in_transaction
+
+
+def test_a_stop_that_many_threads_divide_forgets_none_of_its_parts():
+    whole, forgotten, before = Stop(), [], sys.getswitchinterval()
+
+    def divide() -> None:
+        for _ in range(2_000):
+            with whole.divided() as part:
+                if part not in whole._below:
+                    forgotten.append(part)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=divide) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not forgotten
+    assert not whole._below
