@@ -12,22 +12,26 @@ The states, and what holds in each when the process dies:
   cleaned up  each begun step is claimed once more, which fences old processes, and what it staged is removed
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 from batchwright.engine.compensate_lap import tally
 from batchwright.engine.record_failure import error_text
 from batchwright.engine.run_step import FAILURES_AT_ONCE
 from batchwright.engine.split_step import standing_in
-from batchwright.model.checkpoint import Checkpoint
+from batchwright.model.checkpoint import Checkpoint, StepKey
 from batchwright.model.errors import DamagedOutputError, GroundChangedError, NotResumableError
 from batchwright.model.execution import JobExecution, StepExecution, StepOutcome
 from batchwright.model.partition import plan_of
 from batchwright.model.status import Status, sources_of
 from batchwright.ports import Clock, Discards, Ledger, Scope, Settles, Sink
 from batchwright.step import BoundStep
+
+_Claiming = Callable[[StepKey], Scope]
+"""What a step is opened for by whoever gives it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,9 @@ def abandon_job(
 
     Raises AlreadyRunningError, and NotResumableError for a run that is not the newest or is complete.
     """
-    with ledger.own(run.key):
-        last = _closed(run, bound, ledger, clock)
+    with ledger.own(run.key) as ownership:
+        claiming = partial(Scope, store=ledger, clock=clock, claims=True, owned=ownership.check)
+        last = _closed(run, bound, ledger, claiming)
         already = last.status is Status.ABANDONED
         if not already:
             if last.status not in sources_of(Status.ABANDONED):
@@ -73,10 +78,10 @@ def abandon_job(
                     "to do it anew: --again",
                 )
             ledger.move_run(last.id, Status.ABANDONED)
-        return AbandonResult(last.id, last.job, already, tuple(_clean_up(last, bound, ledger, clock, unbuilt)))
+        return AbandonResult(last.id, last.job, already, tuple(_clean_up(last, bound, ledger, claiming, unbuilt)))
 
 
-def _closed(run: JobExecution, bound: Mapping[str, BoundStep], ledger: Ledger, clock: Clock) -> JobExecution:
+def _closed(run: JobExecution, bound: Mapping[str, BoundStep], ledger: Ledger, claiming: _Claiming) -> JobExecution:
     """The newest run of the instance, which must be this one, closed if its owner is gone: we own it now."""
     last = ledger.last_run(run.key)
     if last is None or last.id != run.id:
@@ -96,7 +101,7 @@ def _closed(run: JobExecution, bound: Mapping[str, BoundStep], ledger: Ledger, c
     for name in run.steps:
         step = ledger.last_step(run.key.step(run.lap, name))
         if name in bound and step is not None and not step.status.complete:
-            _report(bound[name], step, last.id, Scope(step.key, ledger, clock, claims=True), ledger)
+            _report(bound[name], step, last.id, claiming(step.key), ledger)
     ledger.close_lost(run.key)
     return ledger.last_run(run.key) or last
 
@@ -126,7 +131,7 @@ def _report(bound: BoundStep, last: StepExecution, run: int, scope: Scope, ledge
 
 
 def _clean_up(
-    run: JobExecution, bound: Mapping[str, BoundStep], ledger: Ledger, clock: Clock, unbuilt: str
+    run: JobExecution, bound: Mapping[str, BoundStep], ledger: Ledger, claiming: _Claiming, unbuilt: str
 ) -> Iterator[StepLeft]:
     for name in run.steps:
         key = run.key.step(run.lap, name)
@@ -138,7 +143,7 @@ def _clean_up(
             problem = "" if last.status.complete else f"not looked at: {why}; {_LAST_REPORT}"
             yield StepLeft(name, last.target, last.counts.outputs, last.status.complete, problem=problem)
             continue
-        yield _left_by(bound[name], last, Scope(key, ledger, clock, claims=True), ledger)
+        yield _left_by(bound[name], last, claiming(key), ledger)
 
 
 def _left_by(bound: BoundStep, last: StepExecution, scope: Scope, ledger: Ledger) -> StepLeft:

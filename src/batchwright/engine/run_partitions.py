@@ -73,7 +73,8 @@ def run_partitions(bound: BoundStep, context: RunContext) -> tuple[StepResult, B
     owning(context.ledger)
     over = f"timeout_seconds={step.timeout_seconds} of step '{step.name}' are over"
     with ExitStack() as stack:
-        scope = Scope(key, context.ledger, context.clock, claims=True, adopt=context.choices.adopt)
+        owned, adopt = context.ownership.check, context.choices.adopt
+        scope = Scope(key, context.ledger, context.clock, claims=True, adopt=adopt, owned=owned)
         sink = stack.enter_context(closing(bound.writer.open(scope)))
         stack.enter_context(context.stop.interrupting(sink, writes=True))
         stop = stack.enter_context(context.stop.divided())

@@ -3,13 +3,17 @@
 import contextlib
 
 import pytest
+from tests.unit.engine.runs import rows, run_here, url
 
-from batchwright import Job, JobFailedError, Retry, Step, run
+from batchwright import Job, JobFailedError, Retry, Step, abandon, run
+from batchwright.databases import sqlite_records
 from batchwright.ledgers.memory import MemoryLedger
 from batchwright.model.errors import FencedError
 from batchwright.model.events import JobFinished
 from batchwright.model.status import Status
-from batchwright.writers import text_file
+from batchwright.writers import insert, text_file
+
+FENCES = "SELECT step, partition, epoch FROM batchwright_fences"
 
 
 class Lost:
@@ -145,3 +149,26 @@ def test_a_run_that_was_closed_by_somebody_else_is_not_called_complete():
     )
     with pytest.raises(FencedError, match="already closed"):
         run(step, ledger=ledger)
+
+
+@pytest.mark.parametrize("how", ["as a whole", "in partitions", "given up"])
+def test_a_step_is_claimed_only_by_who_still_owns_it(ledger, tmp_path, monkeypatch, how):
+    """Looking at a fence and raising it are two moments: a successor may have come in between."""
+    options, raise_fence = {"partitions": 2} if how == "in partitions" else {}, sqlite_records.raise_fence
+    read, target = [{"n": 1}, {"n": 2}], tmp_path / "t.db"
+    job = Job("j", Step("load", read=read, write=insert(url(target), "t"), chunk_size=1, **options))
+    if how == "given up":
+        assert run_here(job, ledger=ledger, limit=1).result.status is Status.STOPPED
+    fences = rows(target, FENCES) if how == "given up" else []
+
+    def late(*arguments):
+        ledger.ownership.lost = True
+        return raise_fence(*arguments)
+
+    monkeypatch.setattr(sqlite_records, "raise_fence", late)
+    if how == "given up":
+        assert "has taken this work over" in abandon(1, ledger=ledger, job=job).steps[0].problem
+    else:
+        with pytest.raises(FencedError, match="has taken this work over"):
+            run(job, ledger=ledger)
+    assert rows(target, FENCES) == fences
