@@ -48,17 +48,30 @@ def recall(
     Raises GroundChangedError for another input, another target, or a target that lacks what was committed to it, unless
     the choices allow it.
     """
-    last = ledger.last_step(key)
-    if last is not None:
-        require_same_addresses(bound, last, choices)
-    checkpoint = ask(sink, bound.step.write_retry, pause)
-    require_same_target(bound, last, checkpoint, sink, key, choices)
+    checkpoint = recall_same_target(bound, key, sink, ledger, pause, choices)
     require_whole(bound, checkpoint)
     if checkpoint is not None:
         found = checkpoint.position
         position = on_same_input(bound, found, choices, finished=checkpoint.finished)
         checkpoint = replace(checkpoint, position=position)
     ledger.void_failures(key, checkpoint.position.ordinal if checkpoint else 0)
+    return checkpoint
+
+
+def recall_same_target(
+    bound: BoundStep,
+    key: StepKey,
+    sink: Sink[object],
+    ledger: Ledger,
+    pause: Callable[[float], None],
+    choices: Choices,
+) -> Checkpoint | None:
+    """The checkpoint in the target. Raises GroundChangedError as `recall` does for another input or target."""
+    last = ledger.last_step(key)
+    if last is not None:
+        require_same_addresses(bound, last, choices)
+    checkpoint = ask(sink, bound.step.write_retry, pause)
+    require_same_target(bound, last, checkpoint, sink, key, choices)
     return checkpoint
 
 

@@ -22,9 +22,9 @@ from typing import Any
 from batchwright.engine.attempt import Attempts
 from batchwright.engine.commit_chunk import OpenTarget, finish_target, require_sound
 from batchwright.engine.count_beside import limit_of
-from batchwright.engine.recall_checkpoint import ask, ask_for
+from batchwright.engine.recall_checkpoint import ask_for
 from batchwright.engine.record_failure import FailureRecorder
-from batchwright.engine.restart import identity_of, require_same_addresses, require_same_ground, require_same_target
+from batchwright.engine.restart import identity_of, recall_same_target, require_same_ground
 from batchwright.engine.run_step import (
     NOTE_SECONDS,
     RunContext,
@@ -80,7 +80,8 @@ def run_partitions(bound: BoundStep, context: RunContext) -> tuple[StepResult, B
         stop = stack.enter_context(context.stop.divided())
         stack.enter_context(stop.deadline(context.clock, step.timeout_seconds, over))
         within = replace(context, stop=stop)
-        whole = _recall(bound, within, sink)
+        wait = partial(pause, within.clock, within.stop)
+        whole = recall_same_target(bound, key, sink, within.ledger, wait, within.choices)
         if whole is None or whole.finished or plan_of(whole) is not None:
             return _run_plan(bound, within, sink, whole)
     return run_step(bound, context)
@@ -115,17 +116,6 @@ def _run_plan(
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever ends a step is in its result
         return close_failed(running, error), error
     return _ended_early(crew, running)
-
-
-def _recall(bound: BoundStep, context: RunContext, sink: Sink[Any]) -> Checkpoint | None:
-    """The checkpoint of the step as a whole; None for one that has not begun."""
-    key, choices, wait = context.step_key(bound.step.name), context.choices, partial(pause, context.clock, context.stop)
-    last = context.ledger.last_step(key)
-    if last is not None:
-        require_same_addresses(bound, last, choices)
-    whole = ask(sink, bound.step.write_retry, wait)
-    require_same_target(bound, last, whole, sink, key, choices)
-    return whole
 
 
 def _plan(bound: BoundStep, context: RunContext, sink: Sink[Any], whole: Checkpoint | None) -> Plan:

@@ -315,14 +315,14 @@ def test_what_cannot_be_split_is_refused_when_it_is_built(tmp_path: Path, option
 
 
 def plan_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    recall = run_partitions._recall
+    recall = run_partitions.recall_same_target
 
-    def forgetting(bound: Any, context: Any, sink: Any) -> Any:
-        recall(bound, context, sink)
+    def forgetting(bound: Any, key: Any, sink: Any, *others: Any) -> Any:
+        recall(bound, key, sink, *others)
         sink._checkpoint = None
         sink._connection.execute("DELETE FROM batchwright_checkpoints WHERE partition = 0")
 
-    monkeypatch.setattr(run_partitions, "_recall", forgetting)
+    monkeypatch.setattr(run_partitions, "recall_same_target", forgetting)
 
 
 def checkpoint_of_the_wrong_partition(monkeypatch: pytest.MonkeyPatch) -> None:
