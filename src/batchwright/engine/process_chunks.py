@@ -47,9 +47,11 @@ def process_chunks(
                     yield processed
                     del processed
         return
-    deaths = recall_deaths(context.ledger, context.step_key(step.name))
-    task = replace(_task(bound, policy, (context.clock, context.stop)), skip=step.skip, keep_death=deaths.note)
-    ahead = replace(_ahead(bound, bound.runner, task), deaths=deaths.among)
+    task = replace(_task(bound, policy, (context.clock, context.stop)), skip=step.skip)
+    ahead = _ahead(bound, bound.runner, task)
+    if is_apart(bound.runner):
+        deaths = recall_deaths(context.ledger, context.step_key(step.name))
+        task, ahead = replace(task, keep_death=deaths.note), replace(ahead, deaths=deaths.among)
     with closing(bound.runner.start(task)) as working:
         yield from process_ahead(chunks, working, ahead, policy, (context.clock, context.stop))
 

@@ -81,6 +81,8 @@ class Rereader:
         for failure in batch:
             if then := _digest_then(failure):
                 wanted.setdefault(then, []).append(failure)
+        if not wanted:
+            return {}
         found: dict[int, Any] = {}
         # Where it stood comes first; then whoever is nearest. What is found is held: no more than the batch.
         near = sorted(self._near(batch, wanted), key=lambda seen: abs(seen[1] - seen[2].ordinal))

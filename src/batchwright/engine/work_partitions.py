@@ -101,8 +101,9 @@ class Crew:
 
     def _waiting(self) -> Iterator[int]:
         """The partitions that nobody here works on, from where we begin to look."""
-        numbers = sorted(self.parts, key=lambda number: (number <= self.begin, number))
-        for number in numbers:
+        last = len(self.parts)
+        first = min(self.begin, last)
+        for number in (*range(first + 1, last + 1), *range(1, first + 1)):
             if self.over:
                 return
             if number not in self.done and number not in self.here:
