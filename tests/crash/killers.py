@@ -109,6 +109,11 @@ def process_of(item: int) -> tuple[int, int]:
     return item, os.getpid()
 
 
+def parent_of(folder: Path, item: int) -> tuple[int, int]:
+    note(folder, 0)
+    return item, os.getppid()
+
+
 def shrugs(item: int) -> int:
     """Asked to end like everything in its terminal, it goes on."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

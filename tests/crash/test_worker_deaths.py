@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psutil
@@ -15,12 +16,16 @@ import pytest
 from tests.crash import killers
 from tests.crash.fork_client import ROOT
 
-from batchwright import JobFailedError, Retry, Skip, Status, Step, run
+from batchwright import Job, JobFailedError, Retry, Skip, Status, Step, run
+from batchwright.engine.process_portion import PortionTask
+from batchwright.engine.tell_time import SystemClock
+from batchwright.launch import bind
 from batchwright.ledgers.memory import MemoryLedger
 from batchwright.model.errors import WorkerDiedError
 from batchwright.model.result import JobResult
-from batchwright.model.work import Outcome
+from batchwright.model.work import Death, Outcome, Work
 from batchwright.runners import Processes
+from batchwright.runners.process_nursery import Nursery
 from batchwright.runners.processes import ProcessWorkers
 
 ITEMS = 10_000
@@ -130,6 +135,76 @@ def test_processes_are_replaced_after_so_many_items():
     written, _ = ran(killers.process_of, range(600), Processes(2, recycle_after=100), max_in_flight=200)
     assert [item for item, _ in written] == list(range(600))
     assert len({process for _, process in written}) >= 4
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 3, 4])
+def test_a_run_ends_whose_workers_can_not_be_replaced_any_more_though_all_that_was_given_is_done(
+    tmp_path: Path, chunks: int
+):
+    written: list[int] = []
+
+    def write(outputs: list[tuple[int, int]]) -> None:
+        if len(written) == 5 * chunks:
+            done = -1
+            while done != (done := killers.calls(tmp_path, 0)):
+                time.sleep(0.5)
+            nursery = psutil.Process(outputs[0][1])
+            nursery.kill()
+            assert _until(lambda: _gone([nursery.pid]))
+        written.extend(item for item, _ in outputs)
+
+    function = partial(killers.parent_of, tmp_path)
+    step = Step("s", read=range(100), process=function, write=write, chunk_size=5, runner=Processes(1))
+    ended: list[JobResult] = []
+    thread = Thread(target=lambda: ended.append(run(step, ledger=MemoryLedger(), check=False)), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert ended, "it waits for ever"
+    assert "the process that starts the workers is gone" in ended[0].error
+    assert written == list(range(len(written)))
+
+
+def test_an_order_to_processes_that_are_gone_is_no_error_of_its_own():
+    nursery = Nursery([], None)
+    nursery._process.send_signal(signal.SIGSTOP)
+    nursery.start(1).close()
+    nursery._process.kill()
+    nursery._process.wait()
+    nursery.start(2).close()
+    nursery.kill(1)
+    with pytest.raises(EOFError):
+        nursery.deaths()
+    nursery.close()
+
+
+def test_a_worker_that_is_known_to_be_gone_is_given_nothing(tmp_path: Path):
+    """Its death may be told late; until then an item that it never saw would be blamed for it."""
+    workers = ProcessWorkers(_task(killers.same), Processes(1), None)
+    try:
+        workers.submit(Work(1, ["first"]))
+        assert _outcome(workers).results == ["first"]
+        (worker,) = workers._workers.values()
+        nursery = workers._nursery._process
+        nursery.send_signal(signal.SIGSTOP)
+        (process,) = psutil.Process(nursery.pid).children()
+        process.kill()
+        assert _until(lambda: workers._listen(0.1) is None and not worker.registered)
+        workers.submit(Work(2, ["innocent"], [1], {0: Death(0, -9, "")}))
+        nursery.send_signal(signal.SIGCONT)
+        assert _outcome(workers).results == ["innocent"]
+    finally:
+        workers.close()
+
+
+def _task(function: Callable[[Any], Any]) -> PortionTask:
+    job = Job("j", Step("s", read=[], process=function, write=len, runner=Processes(1)))
+    return PortionTask("s", function, None, Skip(), None, SystemClock(), recipe=bind(job, durable=False)["s"].recipe)
+
+
+def _outcome(workers: ProcessWorkers) -> Outcome:
+    found = workers.collect(60)
+    assert found is not None
+    return found
 
 
 def test_workers_leave_signals_to_the_run():

@@ -61,20 +61,26 @@ class Nursery:
     def start(self, key: int) -> Line:
         """Start a worker; the other end of its socket is ours."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        # That the nursery is gone is told by `deaths`, and a worker's line that leads to nobody is closed.
+        with theirs, contextlib.suppress(OSError):
             socket.send_fds(self._line, [_ORDER.pack(START, key)], [theirs.fileno()])
         return Line(ours)
 
     def kill(self, key: int) -> None:
         """End a worker, if it has not ended; its death is told like every other."""
-        self._line.sendall(_ORDER.pack(KILL, key))
+        with contextlib.suppress(OSError):
+            self._line.sendall(_ORDER.pack(KILL, key))
 
     def deaths(self) -> list[tuple[int, int]]:
         """Who has died, and how: an exit code, or a signal's number below zero. Raises EOFError if the nursery has."""
-        with contextlib.suppress(BlockingIOError):
+        try:
             while part := self._line.recv(4096, socket.MSG_DONTWAIT):
                 self._told += part
             raise EOFError
+        except BlockingIOError:
+            pass
+        except ConnectionError as error:  # it left an order unread
+            raise EOFError from error
         whole = len(self._told) - len(self._told) % _DEATH.size
         deaths = list(_DEATH.iter_unpack(self._told[:whole]))
         del self._told[:whole]

@@ -188,7 +188,7 @@ class ProcessWorkers:
     def _worker_for(self, piece: Piece, now: float) -> _Worker | None:
         if piece.not_before > now:
             return None
-        able = [worker for worker in self._workers.values() if not (worker.retiring or worker.condemned)]
+        able = [each for each in self._workers.values() if each.registered and not (each.retiring or each.condemned)]
         best = min(able, key=lambda worker: len(worker.pieces), default=None)
         if (best is None or best.pieces) and len(able) < self._how.workers:
             return self._start_one()
@@ -317,6 +317,8 @@ class ProcessWorkers:
         try:
             deaths = self._nursery.deaths()
         except EOFError:
+            if not self._wholes:
+                return  # nobody waits; that it is gone is seen again as soon as there is work
             self._selector.unregister(self._nursery)
             self._break(self._died(-9, "the process that starts the workers is gone", "run it again: it goes on"))
             return
