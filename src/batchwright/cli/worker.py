@@ -1,6 +1,7 @@
 """`batchwright worker`: join a run that is going on, and work on partitions of its steps until there are none."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,7 @@ import click
 
 from batchwright.cli.documents import document
 from batchwright.cli.histories import opened_history
-from batchwright.cli.job_command import chosen_again
+from batchwright.cli.job_command import chosen_again, user_output_on_stderr
 from batchwright.cli.next_commands import command
 from batchwright.cli.option_types import WholeNumber
 from batchwright.cli.run import EXIT_CODES, FAILED, STOPPED, WITH_FAILURES
@@ -59,7 +60,8 @@ def worker_command(
     parent = None if given["parent"] is None else int(given["parent"])
     options = JoinOptions(int(given["workers"] or 1), index, of, given["max_failures"], parent)
     try:
-        result, signalled = _join(run, path, chosen.build() if chosen else None, (options, grace))
+        with user_output_on_stderr() if as_json else nullcontext():
+            result, signalled = _join(run, path, chosen.build() if chosen else None, (options, grace))
     except StoppedAtOnce as stopped:
         say("stopped at once: what was committed stays; others take its partitions")
         return stopped.exit_code
