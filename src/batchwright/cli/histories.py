@@ -2,15 +2,15 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchwright.cli.next_commands import Situation
+from batchwright.cli.next_commands import Situation, situation_of
 from batchwright.cli.spelling import did_you_mean
 from batchwright.cli.streams import say
 from batchwright.model.errors import LedgerError
-from batchwright.model.execution import InstanceSummary, JobExecution
+from batchwright.model.execution import FailureGroup, InstanceSummary, JobExecution
 from batchwright.model.status import Status, status_now
 from batchwright.places import VARIABLE
 from batchwright.ports import History
@@ -56,14 +56,16 @@ class OpenedHistory:
             before = page[-1].id
         return None
 
-    def situation(self, execution: JobExecution) -> Situation:
-        """What decides what can be done next about the work of a run; for a replay, about the run that it took up."""
+    def situation(self, execution: JobExecution, groups: Sequence[FailureGroup] | None = None) -> Situation:
+        """What decides what can be done next about the work of a run; for a replay, about the run that it took up.
+
+        `groups` are the failures of this run, for whoever has asked for them.
+        """
         newest = self._newest_run(execution)
         run = newest if newest is not None and execution.kind != "run" else execution
-        groups = self.history.failure_groups(run.id)
-        steps = {group.step for group in groups if group.open}
-        newer = newest.id if newest is not None and newest.id != run.id else None
-        return Situation(run, sum(group.open for group in groups), steps, newer)
+        if groups is None or run is not execution:
+            groups = self.history.failure_groups(run.id)
+        return situation_of(run, groups, newest.id if newest is not None and newest.id != run.id else None)
 
     def _newest_run(self, execution: JobExecution) -> JobExecution | None:
         from batchwright.operations import newest_run

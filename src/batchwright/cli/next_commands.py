@@ -5,13 +5,13 @@ The one rule: what is named is decided here, by the status of the work and by wh
 
 import os
 import shlex
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from batchwright.model.execution import InstanceSummary, JobExecution, Origin
+from batchwright.model.execution import FailureGroup, InstanceSummary, JobExecution, Origin
 from batchwright.model.status import Status
 from batchwright.places import without_password
 
@@ -40,6 +40,11 @@ class Situation:
         if not can_be_built(self.run) or not self.run.status.complete:
             return False
         return can is None or any(step in can for step in self.open_steps or can)
+
+
+def situation_of(run: JobExecution, groups: Sequence[FailureGroup], newer: int | None = None) -> Situation:
+    """The situation of a run with these failures."""
+    return Situation(run, sum(group.open for group in groups), {group.step for group in groups if group.open}, newer)
 
 
 def next_steps(now: Situation) -> list[Words | str]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,15 @@ import click
 
 from batchwright.cli.documents import TOLD_AS_JSON, error_document, result_document
 from batchwright.cli.job_command import METAVAR, ChosenJob, JobCommand, user_output_on_stderr
-from batchwright.cli.next_commands import Situation, command, in_full, needed_secrets, next_steps, option_texts
+from batchwright.cli.next_commands import (
+    Situation,
+    command,
+    in_full,
+    needed_secrets,
+    next_steps,
+    option_texts,
+    situation_of,
+)
 from batchwright.cli.option_types import Seconds, WholeNumber
 from batchwright.cli.shared_options import Command, debug_option, grace_option, json_option, ledger_option
 from batchwright.cli.signals import GRACE_SECONDS, Signals, StoppedAtOnce, show_past_buffers, signals_stop
@@ -20,7 +27,6 @@ from batchwright.cli.try_run import try_run
 from batchwright.engine.stop import Stop
 from batchwright.job import Job
 from batchwright.model.errors import BatchwrightError, DeclarationError, GroundChangedError, JobFailedError
-from batchwright.model.failure import FailureState
 from batchwright.model.policy import parse_limit
 from batchwright.model.result import JobResult
 from batchwright.model.status import Status
@@ -207,6 +213,8 @@ class RunCall:
         return FAILED
 
     def _next_commands(self, job: Job, result: JobResult, error: JobFailedError | None) -> list[str]:
+        if result.run and result.status is Status.COMPLETED and not len(result.failures):
+            return []
         now = self._situation(job, result)
         if now is None:
             return [f"next: {self._go_on(job)}"]
@@ -229,8 +237,7 @@ class RunCall:
         place = ledger_place(None if job.origin is None else Path(job.origin.path), self._options.ledger)
         with contextlib.closing(open_history(place)) as history:
             run = history.run(result.run)
-        opened = Counter(failure.step for failure in result.failures if failure.state is FailureState.OPEN)
-        return None if run is None else Situation(run, opened.total(), opened)
+            return None if run is None else situation_of(run, history.failure_groups(run.id))
 
     def _go_on(self, job: Job) -> str:
         line = command("run", self._chosen.target, *option_texts(job.parameters), ledger=self._options.ledger)

@@ -36,7 +36,7 @@ def show_command(run: int | None, as_json: bool, ledger: Path | str | None) -> N
         steps = opened.history.steps(execution.id)
         groups = opened.history.failure_groups(execution.id)
         counts = opened.history.effect_counts(execution.id)
-        commands = next_commands(opened.situation(execution), opened.named)
+        commands = next_commands(opened.situation(execution, groups), opened.named)
         interrupted = Interrupted.found(opened, execution)
         if as_json:
             causes = [group_document(group) for group in groups]
