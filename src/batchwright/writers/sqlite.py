@@ -20,7 +20,7 @@ from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.model.partition import PLAN
 from batchwright.model.publication import Publication
 from batchwright.ports import Scope, Sink, Writer
-from batchwright.writers.duplicate_keys import Duplicates, policy_of, write_each_key_once
+from batchwright.writers.duplicate_keys import Duplicates, write_each_key_once
 from batchwright.writers.one_transaction import OneTransactionSink
 from batchwright.writers.rows import bindable, columns_of, flat_values
 from batchwright.writers.sqlite_staging import Stage, broken_reference, judge
@@ -347,8 +347,8 @@ class SqlSink:
         good: Sequence[int] = range(len(outputs))
         if refused:
             good = [index for index in good if index not in refused]
-        # The table itself has the last of equal keys win.
-        policy = policy_of(table.version, self._writer.duplicates)
+        # The table itself has the last of equal keys win, or of those with a version the newest: row after row.
+        policy = self._writer.duplicates
         keyed = table.key and policy != "last"
         keys = list(zip(*(values[columns.index(name) :: width] for name in table.key), strict=True)) if keyed else None
         write = partial(self._write_some, connection, values, width)
