@@ -17,8 +17,8 @@ from batchwright.databases.postgres_waits import LockWaits
 from batchwright.databases.records import key_values
 from batchwright.ledgers import postgres_executions as executions
 from batchwright.ledgers.death_rows import DeathStatements, death_values, deaths_of
-from batchwright.ledgers.effect_rows import END, EffectStatements, effect_of, effect_values
-from batchwright.ledgers.postgres_history import PostgresHistory
+from batchwright.ledgers.effect_rows import END, effect_of, effect_values
+from batchwright.ledgers.postgres_history import EFFECTS, PostgresHistory
 from batchwright.ledgers.postgres_lease import Lease, LeaseTimes, boot_seconds, hold, partition_lease
 from batchwright.ledgers.postgres_session import Session, opening, prepare, run
 from batchwright.ledgers.transitions import not_owned, refused
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-EFFECTS = EffectStatements("{schema}.batchwright_effects", "%s")
 DEATHS = DeathStatements("{schema}.batchwright_deaths", "%s")
 
 

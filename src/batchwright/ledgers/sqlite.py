@@ -17,11 +17,11 @@ from batchwright.databases.sqlite import Patience, connect, transaction
 from batchwright.databases.sqlite_schema import migrate
 from batchwright.ledgers import execution_rows as executions
 from batchwright.ledgers import sqlite_rows as rows
-from batchwright.ledgers.death_rows import DeathStatements, death_values, deaths_of
-from batchwright.ledgers.effect_rows import END, EffectStatements, effect_of, effect_values
+from batchwright.ledgers.death_rows import death_values, deaths_of
+from batchwright.ledgers.effect_rows import END, effect_of, effect_values
 from batchwright.ledgers.locks import WAIT_SECONDS, LockOwnership, hold, own_partition
 from batchwright.ledgers.sqlite_closing import close_lost, listed
-from batchwright.ledgers.sqlite_forgetting import forget, shrink
+from batchwright.ledgers.sqlite_forgetting import DEATHS, EFFECTS, forget, shrink
 from batchwright.ledgers.sqlite_insertions import insert_run, insert_step
 from batchwright.ledgers.transitions import LIVE, not_owned, refused, stop_request
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
@@ -44,8 +44,6 @@ _OF_STEP = f"{_OF_INSTANCE} AND lap = ? AND step = ? AND partition = ?"
 
 LAST_RUN = f"{_RUNS} WHERE {_OF_INSTANCE} AND kind = 'run' ORDER BY id DESC LIMIT 1"
 LAST_STEP = f"{_STEPS} WHERE {_OF_STEP} AND kind = 'run' ORDER BY run DESC, id DESC LIMIT 1"
-EFFECTS = EffectStatements("batchwright_effects", "?")
-DEATHS = DeathStatements("batchwright_deaths", "?")
 
 
 class SqliteLedger:
