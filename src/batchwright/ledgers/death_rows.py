@@ -5,7 +5,7 @@ The one rule: a row is an item over which workers died, found by its step's key 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from batchwright.databases.records import key_values
 from batchwright.ledgers.log_rows import LogStatements
@@ -17,8 +17,8 @@ from batchwright.model.work import Death
 class DeathStatements(LogStatements):
     """What is said to a database about deaths. `save` takes `death_values`; `select` gives those of a step."""
 
-    place = ("ordinal",)
-    content = ("attempts", "code", "digest")
+    place: ClassVar[tuple[str, ...]] = ("ordinal",)
+    content: ClassVar[tuple[str, ...]] = ("attempts", "code", "digest")
 
     @property
     def end(self) -> str:

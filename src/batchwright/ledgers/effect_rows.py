@@ -7,7 +7,7 @@ the one before.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from batchwright.databases.records import key_values, storable
 from batchwright.ledgers.log_rows import LogStatements
@@ -19,8 +19,8 @@ from batchwright.model.effect import Effect, EffectCount, EffectState
 class EffectStatements(LogStatements):
     """What is said to a database about effects. `save` takes `effect_values`."""
 
-    place = ("ordinal", "output_index")
-    content = ("effect_key", "state", "output", "receipt", "error", "updated_at")
+    place: ClassVar[tuple[str, ...]] = ("ordinal", "output_index")
+    content: ClassVar[tuple[str, ...]] = ("effect_key", "state", "output", "receipt", "error", "updated_at")
 
     @property
     def between(self) -> str:
