@@ -17,7 +17,7 @@ from tests.crash.process_jobs import EXPECTED, KILLER
 
 JOBS = Path(__file__).with_name("process_jobs.py")
 
-POINTS = {"tables": ("K7", "K9", "K10", "K11", "K13", "K17"), "files": ("K4", "K9", "K13", "K14", "K15", "K16", "K17")}
+POINTS = {"tables": ("K7", "K9", "K10", "K11", "K13", "K17"), "files": ("K4", "K13", "K14", "K15", "K16", "K17")}
 
 DEEPEST = {"K15": 1, "K16": 1, "K17": 1}
 
