@@ -19,7 +19,7 @@ from typing import Any
 
 from batchwright.engine.announce import Announcer
 from batchwright.engine.run_step import RunContext, check_adapters
-from batchwright.engine.split_step import parts_of, rows_of
+from batchwright.engine.split_step import carefully, parts_of, rows_of
 from batchwright.engine.stop import POLL_SECONDS, Stop
 from batchwright.engine.tally_partitions import Tally
 from batchwright.engine.work_partitions import Crew
@@ -171,7 +171,10 @@ class _Worker:
             if specs is None:
                 time.sleep(LOOK_SECONDS)  # it has begun, and is being planned
                 return False
-            crew = Crew(parts_of(bound, specs), context, Tally(self.announcer, len(specs)))
+            parts = parts_of(bound, specs)
+            # Nobody watches over this process: an item that would end it ends one of its own.
+            parts = {number: carefully(part, bound) for number, part in parts.items()}
+            crew = Crew(parts, context, Tally(self.announcer, len(specs)))
             index, of = self.options.index, self.options.of
             crew.begin = len(specs) * index // of if of else index % max(1, len(specs))
             crew.hear(rows_of(sink).checkpoints())

@@ -1,9 +1,9 @@
 """Run a job: the composition root, the only place that picks defaults and puts the parts together."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -38,7 +38,7 @@ from batchwright.places import ledger_path, ledger_place, report_failures, repor
 from batchwright.ports import Ledger, Observer, Reader, Writer
 from batchwright.ports.runners import Runner, is_apart
 from batchwright.readers.iterables import is_one_shot, iterable_reader
-from batchwright.step import BoundStep, Step, publishing_writer
+from batchwright.step import BoundStep, Recipe, Step, publishing_writer
 from batchwright.writers.functions import function_writer
 
 FROM_NEEDS_AGAIN = "say --from STEP --again (run(…, from_step=…, again=True) in Python)"
@@ -86,7 +86,7 @@ def run(  # noqa: PLR0913 - the public call: everything but the job is optional
     try:
         around = surroundings(kept, announcer, stop, job.name, source)
         options = RunOptions(again, yes, limit, max_failures, timeout_seconds, accept_input, adopt, from_step)
-        result, error = run_job(job, bind(job, durable=kept.durable), options, around)
+        result, error = run_job(job, _bound_to_run(job, kept), options, around)
     finally:
         announcer.close()
         if close:
@@ -158,13 +158,30 @@ def bind(job: Job, *, durable: bool) -> dict[str, BoundStep]:
 
 
 def _bound(job: Job, step: Step[Any, Any], *, durable: bool) -> BoundStep:
-    runner = _runner(step)
-    recipe = None
-    if is_apart(runner):
+    bound = BoundStep(step, _reader(step, durable=durable), _writer(step), _runner(step))
+    if is_apart(bound.runner):
         from batchwright.recipes import recipe_for
 
-        recipe = recipe_for(job, step)
-    return BoundStep(step, _reader(step, durable=durable), _writer(step), runner, recipe)
+        bound = replace(bound, recipe=recipe_for(job, step))
+    if step.partitions is not None and is_apart(step.runner):
+        from batchwright.recipes import job_again
+
+        bound = replace(bound, again=_BoundAgain(job_again(job, step), step.name, bound.recipe))
+    return bound
+
+
+@dataclass(frozen=True, slots=True)
+class _BoundAgain:
+    """A step of a job that is built again, in another process."""
+
+    job: Callable[[], Job]
+    step: str
+    recipe: Recipe | None
+
+    def __call__(self) -> BoundStep:
+        """Build it, under a ledger that is durable. Raises what its reader and writer raise when they are built."""
+        step = next(step for step in self.job().steps if step.name == self.step)
+        return BoundStep(step, _reader(step, durable=True), _writer(step), _runner(step), self.recipe)
 
 
 def _job_to_run(work: Job | Step[Any, Any], caller: object) -> Job:
@@ -192,6 +209,19 @@ def _check_call(
             f"running again from step '{from_step}' on begins a new lap", "again is not given", FROM_NEEDS_AGAIN
         )
     parse_limit(max_failures)
+
+
+def _bound_to_run(job: Job, ledger: Ledger) -> dict[str, BoundStep]:
+    """As `bind`. Raises DeclarationError, too, if processes would have to share a ledger that lives in this one."""
+    bound = bind(job, durable=ledger.durable)
+    step = next((name for name, step in bound.items() if step.again is not None), None)
+    if step is not None and not ledger.durable:
+        raise DeclarationError(
+            f"step '{step}': its partitions cannot be worked on in other processes",
+            f"the ledger is in memory ({ledger.address})",
+            "keep it in a file or a server, or write workers= instead of runner=",
+        )
+    return bound
 
 
 def surroundings(ledger: Ledger, announcer: Announcer, stop: Stop, job: str, source: Path) -> Surroundings:
@@ -228,6 +258,8 @@ def _writer(step: Step[Any, Any]) -> Writer[Any]:
 
 
 def _runner(step: Step[Any, Any]) -> Runner | None:
+    if step.process is None:
+        return None
     if step.runner is not None or step.workers == 1 or step.partitions is not None:
         return step.runner
     if step.processor_kind in (ProcessorKind.ASYNC, ProcessorKind.ASYNC_GENERATOR):

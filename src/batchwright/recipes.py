@@ -55,33 +55,51 @@ class ByReference:
 
 
 @dataclass(frozen=True, slots=True)
-class OutOfJob:
-    """Function and policies of a step of a job that is built again; its parameters may be secrets."""
+class JobAgain:
+    """A job that is built again; its parameters may be secrets. Its module is imported if it has a name, and no source.
+
+    So the errors that it raises there are of the classes that they are of here.
+    """
 
     origin: Origin
     parameters: Mapping[str, Any]
-    step: str
-    script: Source | None = None
+    module: str = ""
+    source: Source | None = None
 
-    def __call__(self) -> Made:
-        """Build the job. Raises OriginError if it is another one than it was."""
-        if self.script is None:
-            function = load_function(str(self.origin))
+    def __call__(self) -> Job:
+        """Build it. Raises OriginError if it is another one than it was."""
+        if self.source is not None:
+            function = attrgetter(self.origin.function)(_load(self.source))
+        elif self.module:
+            function = attrgetter(self.origin.function)(importlib.import_module(self.module))
         else:
-            function = attrgetter(self.origin.function)(_load(self.script))
+            function = load_function(str(self.origin))
         job = Job.of(function, **self.parameters)
-        step = next((step for step in job.steps if step.name == self.step), None)
-        if step is None or step.process is None or job.definition_digest != self.origin.digest:
+        if job.definition_digest != self.origin.digest:
             raise OriginError(
                 f"{self.origin} makes another job in a worker process",
                 "its steps or addresses differ from those of the run",
                 "let it depend on its parameters only",
             )
-        return step.process, step.retry, step.skip
+        return job
 
     def __repr__(self) -> str:
         """Without the parameters, which may be secrets."""
-        return f"OutOfJob({self.origin}, step={self.step!r})"
+        return f"JobAgain({self.origin})"
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfJob:
+    """Function and policies of a step of a job that is built again."""
+
+    job: JobAgain
+    step: str
+
+    def __call__(self) -> Made:
+        """Build the job. Raises OriginError if it is another one than it was."""
+        step = next(step for step in self.job().steps if step.name == self.step)
+        assert step.process is not None  # noqa: S101 - for the type checker: it is the step that it was
+        return step.process, step.retry, step.skip
 
 
 def recipe_for(job: Job, step: Step[Any, Any]) -> Recipe:
@@ -90,7 +108,7 @@ def recipe_for(job: Job, step: Step[Any, Any]) -> Recipe:
     try:
         pickled, modules = pack_with_modules((step.process, step.retry, step.skip))
     except Exception as error:  # noqa: BLE001 - anything can be wrong with a user's object
-        return _out_of_job(job, step, script, error)
+        return _out_of_job(job, step, error)
     if "__main__" in modules and script is None:
         raise _unreachable(step, "it stands in a session, which worker processes cannot load")
     if script is not None and "__main__" in modules:
@@ -99,19 +117,53 @@ def recipe_for(job: Job, step: Step[Any, Any]) -> Recipe:
     return ByReference(sources, pickled)
 
 
-def _out_of_job(job: Job, step: Step[Any, Any], script: Source | None, error: Exception) -> OutOfJob:
+def job_again(job: Job, step: Step[Any, Any]) -> JobAgain:
+    """How processes that read and write get at a step's job. Raises DeclarationError if they cannot."""
+    wrong = f"step '{step.name}': processes cannot build job '{job.name}' again, to work on its partitions"
+    mend = "build it with Job.of(function, …), by a function at the top of a file, or write workers= instead of runner="
     origin = job.origin
-    if origin is None or not origin.path or "<locals>" in origin.function or not Path(origin.path).is_file():
+    if origin is None or not origin.path:
+        raise DeclarationError(wrong, "it was built by hand", mend)
+    if not _is_reachable(origin):
+        raise DeclarationError(wrong, f"its function is {origin.function}", mend)
+    try:
+        pack(job.given)
+    except Exception as unpicklable:
+        raise DeclarationError(wrong, f"a parameter cannot be sent: {unpicklable}", mend) from unpicklable
+    return _job_again(job, origin, step)
+
+
+def _out_of_job(job: Job, step: Step[Any, Any], error: Exception) -> OutOfJob:
+    origin = job.origin
+    if origin is None or not _is_reachable(origin):
         raise _unreachable(step, f"{type(error).__name__}: {error}")
-    started = script if script is not None and script.path == origin.path else None
-    if started is not None:
-        _require_guard(step, started.path)
-        _source_of("__main__", started)
     try:
         pack(job.given)
     except Exception as unpicklable:
         raise _unreachable(step, f"a parameter of the job cannot be sent; {unpicklable}") from unpicklable
-    return OutOfJob(origin, job.given, step.name, started)
+    return OutOfJob(_job_again(job, origin, step), step.name)
+
+
+def _is_reachable(origin: Origin) -> bool:
+    return bool(origin.path) and "<locals>" not in origin.function and Path(origin.path).is_file()
+
+
+def _job_again(job: Job, origin: Origin, step: Step[Any, Any]) -> JobAgain:
+    script = _script()
+    started = script if script is not None and script.path == origin.path else None
+    if started is not None:
+        _require_guard(step, started.path)
+        return JobAgain(origin, job.given, source=_source_of("__main__", started))
+    name = next((name for name in list(sys.modules) if _stands_in(name, Path(origin.path))), "")
+    return JobAgain(origin, job.given, name, _source_of(name, script) if name else None)
+
+
+def _stands_in(name: str, path: Path) -> bool:
+    """Whether the module is this file's."""
+    found = getattr(sys.modules.get(name), "__file__", None)
+    if name in ("__main__", SCRIPT) or not found:
+        return False
+    return Path(found).name == path.name and Path(found).resolve() == path
 
 
 def _unreachable(step: Step[Any, Any], found: str) -> DeclarationError:

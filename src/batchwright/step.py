@@ -74,8 +74,9 @@ class Step(Generic[In, Out]):
     and not committed yet; by default three chunks, or four per worker where that is more.
 
     With `partitions` the input is split, once, into at most so many parts. Each is read, processed, written and
-    committed by itself, with a checkpoint of its own, by `workers` threads, or by processes that join with
-    `batchwright worker`. Items are written in no order; only writers to which that does not matter are taken.
+    committed by itself, with a checkpoint of its own, by `workers` threads, by the processes of
+    `runner=Processes(…)`, or by others that join with `batchwright worker`. Items are written in no order; only
+    writers to which that does not matter are taken.
 
     With `atomic=True` outputs are staged chunk by chunk and become visible all at once when the step is complete, if
     `publish_if` says so; with `atomic="transaction"` the step is one transaction, and begins anew after a crash. An
@@ -225,7 +226,8 @@ class Step(Generic[In, Out]):
 class BoundStep:
     """A step with its source and target behind the ports, as the engine runs it.
 
-    Where the runner is apart, `recipe` says how its processes get at the step's function.
+    Where the runner is apart, `recipe` says how its processes get at the step's function; and `again` makes a step in
+    partitions anew, for processes that work on them.
     """
 
     step: Step[Any, Any]
@@ -233,6 +235,7 @@ class BoundStep:
     writer: Writer[Any]
     runner: Runner | None = None
     recipe: Recipe | None = None
+    again: "Callable[[], BoundStep] | None" = None
 
     @property
     def hides_until_finished(self) -> bool:
@@ -301,7 +304,9 @@ def _check_workers(step: Step[Any, Any]) -> None:
             raise DeclarationError(
                 f"step '{step.name}': {step.runner!r} cannot call process",
                 f"it is {'an async' if waits else 'a plain'} function",
-                f"write runner={'EventLoop' if waits else 'Threads'}({step.runner.workers})",
+                f"write runner={'EventLoop' if waits else 'Threads'}({step.runner.workers})"
+                if step.partitions is None
+                else f"write workers={step.runner.workers}",
             )
 
 

@@ -12,6 +12,7 @@ from batchwright.model.partition import MOST_PARTITIONS
 from batchwright.model.timeouts import check_count
 from batchwright.ports import Writer
 from batchwright.ports.partitions import Commutes, Splits
+from batchwright.ports.runners import TakesPartitions
 
 LEAVE = "leave partitions out"
 
@@ -40,8 +41,8 @@ def _by_its_options(step: Any) -> Iterator[Reason]:
         yield "an atomic step publishes all at once", "leave atomic or partitions out"
     if step.max_in_flight is not None:
         yield "each worker has one chunk of its own partition in flight", "leave max_in_flight out"
-    if step.runner is not None:
-        yield "each worker is a thread with a partition of its own", "write workers= instead of runner="
+    if step.runner is not None and not isinstance(step.runner, TakesPartitions):
+        yield "each worker is a thread with a partition of its own", "write workers=, or runner=Processes(…)"
 
 
 def _by_its_target(step: Any) -> Iterator[Reason]:

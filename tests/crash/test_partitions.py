@@ -11,13 +11,14 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from tests.crash.families import children_of
 from tests.crash.fork_client import ROOT
 
-SCHEDULES = int(os.environ.get("BATCHWRIGHT_PARTITION_SCHEDULES", "3"))
+SCHEDULES = int(os.environ.get("BATCHWRIGHT_PARTITION_SCHEDULES", "2"))
 SEED = int(os.environ.get("BATCHWRIGHT_PARTITION_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
 ROWS, KILLS, DEADLINE_SECONDS = 3_000, 4, 120.0
 
@@ -25,6 +26,7 @@ JOB = """
 import os
 from batchwright import Job, Skip, Step
 from batchwright.readers import csv_rows
+from batchwright.runners import Processes
 from batchwright.writers import execute, insert
 
 def good(row):
@@ -33,8 +35,10 @@ def good(row):
     return {"id": int(row["id"])}
 
 def load(month: str) -> Job:
+    many = int(os.environ["WORKERS"])
     how = dict(
-        partitions=int(os.environ["PARTITIONS"]), workers=int(os.environ["WORKERS"]),
+        partitions=int(os.environ["PARTITIONS"]),
+        **(dict(runner=Processes(many)) if os.environ["RUNNER"] == "processes" else dict(workers=many)),
         chunk_size=int(os.environ["CHUNK"]), skip=Skip(on=ValueError, limit=50),
     )
     rows = Step("rows", read=csv_rows("in.csv"), process=good, write=insert("sqlite:///t.db", "t"), **how)
@@ -48,8 +52,8 @@ GOOD = [n for n in range(ROWS) if n % 500 != 3]
 class Schedule:
     """One job, started and killed until it is complete."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.random = folder, random.Random(seed)
+    def __init__(self, folder: Path, seed: int, runner: str = "threads") -> None:
+        self.folder, self.random, self.runner = folder, random.Random(seed), runner
         (folder / "job.py").write_text(JOB)
         (folder / "in.csv").write_text("id\n" + "".join(f"{n}\n" for n in range(ROWS)))
         with closing(sqlite3.connect(folder / "t.db")) as target:
@@ -75,6 +79,9 @@ class Schedule:
                 workers = [
                     self.start("worker", str(number), "--workers", "2") for _ in range(self.random.choice((0, 1, 2)))
                 ]
+        if self.runner == "processes" and self.random.random() < 0.5:
+            self._kill_one_of(coordinator.pid)
+            coordinator.wait(DEADLINE_SECONDS)
         victims = (
             [coordinator, *workers] if self.random.random() < 0.5 else self.random.sample([coordinator, *workers], 1)
         )
@@ -89,6 +96,14 @@ class Schedule:
             process.wait(DEADLINE_SECONDS)
         return coordinator.returncode == 3
 
+    def _kill_one_of(self, coordinator: int) -> None:
+        """Kill a process that the run has started to work on partitions, if it has one by now."""
+        family = sorted(children_of(coordinator))
+        grandchildren = [pid for pid in family if pid not in sorted(children_of(coordinator, deep=False))]
+        if grandchildren:
+            with suppress(ProcessLookupError):
+                os.kill(self.random.choice(grandchildren), signal.SIGKILL)
+
     def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
         return self.start_with(["batchwright"], *arguments)
 
@@ -98,6 +113,7 @@ class Schedule:
             "PYTHONPATH": str(ROOT),
             "PARTITIONS": str(self.random.randrange(1, 9)),
             "WORKERS": str(self.random.randrange(1, 4)),
+            "RUNNER": self.runner,
             "CHUNK": str(self.random.randrange(5, 80)),
             "BATCHWRIGHT_LEDGER": str(self.folder / "ledger" / "ledger.db"),
         }
@@ -130,10 +146,11 @@ class Schedule:
             assert ledger.execute("SELECT count(*) FROM batchwright_failures").fetchone() == (2 * (ROWS - len(GOOD)),)
 
 
+@pytest.mark.parametrize("runner", ["threads", "processes"])
 @pytest.mark.parametrize("number", range(SCHEDULES))
-def test_killed_at_random_nothing_is_lost_and_nothing_is_in_twice(tmp_path: Path, number: int):
+def test_killed_at_random_nothing_is_lost_and_nothing_is_in_twice(tmp_path: Path, number: int, runner: str):
     print(f"BATCHWRIGHT_PARTITION_SEED={SEED}")  # noqa: T201 - pytest shows it when the test fails
-    schedule = Schedule(tmp_path, SEED + number)
+    schedule = Schedule(tmp_path, SEED + number, runner)
     schedule.run()
     schedule.check()
 

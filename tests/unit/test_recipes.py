@@ -124,3 +124,34 @@ def test_what_no_process_can_get_at_is_refused_before_anything_is_recorded():
 def test_processes_that_cannot_be_meant_are_refused(options: dict[str, object], wrong: str):
     with pytest.raises(DeclarationError, match=wrong):
         Processes(**options)
+
+
+PARTITIONS_IN_A_SCRIPT = """
+from batchwright import Job, Skip, Step, run
+from batchwright.runners import Processes
+from batchwright.writers import insert
+
+class Odd(Exception):
+    pass
+
+def even(item):
+    if item["n"] % 2:
+        raise Odd(item["n"])
+    return item
+
+def job(password: str) -> Job:
+    assert password == "s3cret"
+    how = dict(partitions=3, runner=Processes(2), skip=Skip(on=Odd))
+    read = [{"n": n} for n in range(9)]
+    return Job("j", Step("s", read=read, process=even, write=insert("sqlite:///t.db", "t"), **how))
+
+if __name__ == "__main__":
+    result = run(Job.of(job, password="s3cret"), ledger="ledger.db")
+    print(result.written, sorted({failure.error_type for failure in result.failures}))
+"""
+
+
+def test_a_script_has_its_partitions_worked_on_by_processes(tmp_path: Path):
+    (tmp_path / "script.py").write_text(PARTITIONS_IN_A_SCRIPT)
+    done = started(tmp_path, "script.py")
+    assert (done.returncode, done.stdout) == (0, "5 ['Odd']\n"), done.stderr

@@ -120,9 +120,8 @@ def _may_happen_twice(step: Step[Any, Any]) -> str:
 def _describe_workers(step: Step[Any, Any]) -> str:
     """Who processes, where, and what bounds it."""
     if step.partitions is not None:
-        return (
-            f"{step.workers} of them on at most {step.partitions:,} partitions, which commit side by side, in no order"
-        )
+        many = f"{step.workers} of them" if step.runner is None else f"{step.runner.workers:,} processes"
+        return f"{many} on at most {step.partitions:,} partitions, which commit side by side, in no order"
     count = step.workers if step.runner is None else step.runner.workers
     if step.runner is None and count == 1:
         return "none: one item after the other"

@@ -13,7 +13,7 @@ The states of the step, and what holds in each when this process dies:
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -38,6 +38,7 @@ from batchwright.engine.run_step import (
 from batchwright.engine.split_step import parts_of, rows_of
 from batchwright.engine.stop import POLL_SECONDS, Stop, pause
 from batchwright.engine.tally_partitions import Tally
+from batchwright.engine.work_apart import Orders, PartitionTask, work_apart
 from batchwright.engine.work_partitions import Crew, owning
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint
@@ -49,6 +50,7 @@ from batchwright.model.result import StepResult
 from batchwright.model.status import Status
 from batchwright.ports import Scope, Sink
 from batchwright.ports.partitions import HasPartitions, Splits
+from batchwright.ports.runners import TakesPartitions
 from batchwright.step import BoundStep
 from batchwright.undivided import check_partitions
 
@@ -168,23 +170,58 @@ def _begin(bound: BoundStep, context: RunContext, sink: Sink[Any], whole: Checkp
 
 def _wait(crew: Crew, running: Running) -> None:
     """Wait until the workers have ended, looking on, and show in the ledger how far the step is."""
-    context, step = running.context, running.bound.step
+    context = running.context
     if crew.over:
         return
-    threads = crew.start(1 if context.limit is not None else min(step.workers, len(crew.parts)))
     looked = time.monotonic()
+    with closing(_in_processes(crew, running) if running.bound.again else _in_threads(crew, running)) as working:
+        try:
+            for _ in working:
+                context.ownership.check()
+                if time.monotonic() - looked >= NOTE_SECONDS:
+                    _look(crew, running)
+                    context.ledger.note_progress(running.execution, running.outcome(Status.RUNNING), ())
+                    looked = time.monotonic()
+        except KeyboardInterrupt:
+            context.stop.request("interrupted", now=True)
+            raise
+
+
+def _in_threads(crew: Crew, running: Running) -> Generator[None, None, None]:
+    """Work on threads of this process, and come back while they do."""
+    context, step = running.context, running.bound.step
+    threads = crew.start(1 if context.limit is not None else min(step.workers, len(crew.parts)))
     try:
         while any(thread.is_alive() for thread in threads):
             for thread in threads:
                 thread.join(POLL_SECONDS / len(threads))
-            context.ownership.check()
-            if time.monotonic() - looked >= NOTE_SECONDS:
-                _look(crew, running)
-                context.ledger.note_progress(running.execution, running.outcome(Status.RUNNING), ())
-                looked = time.monotonic()
+            yield
     except BaseException as error:
         _end(threads, context.stop, now=isinstance(error, KeyboardInterrupt))
         raise
+
+
+def _in_processes(crew: Crew, running: Running) -> Generator[None, None, None]:
+    """Work in processes of this machine, and come back while they do."""
+    context, bound = running.context, running.bound
+    runner: object = bound.step.runner
+    assert bound.again is not None  # noqa: S101 - for the type checker: asked before
+    assert isinstance(runner, TakesPartitions)  # noqa: S101 - the same: it was checked when the step was built
+    orders = Orders(
+        step=bound.step.name,
+        again=bound.again,
+        specs=plan_of(running.checkpoint) or (),
+        ledger=context.ledger,
+        run=context.run,
+        key=context.key,
+        lap=context.lap,
+        secrets=context.secrets,
+        max_failures=context.max_failures,
+        choices=context.choices,
+        heard=context.announcer.heard,
+    )
+    task = PartitionTask(orders, context.stop, crew.tally)
+    return work_apart(crew, task, runner, partial(_look, crew, running))
 
 
 def _end(threads: Sequence[threading.Thread], stop: Stop, *, now: bool) -> None:

@@ -14,6 +14,7 @@ from batchwright.model.failure import Failure
 from batchwright.model.partition import in_all, plan_of
 from batchwright.ports import Sink
 from batchwright.ports.partitions import HasPartitions, PartitionRows, Splits
+from batchwright.ports.runners import TakesPartitions
 from batchwright.step import BoundStep, set_fields
 
 
@@ -33,6 +34,17 @@ def parts_of(bound: BoundStep, specs: Sequence[Any]) -> dict[int, BoundStep]:
         number: replace(bound, step=step, reader=reader.part(spec), runner=None)
         for number, spec in enumerate(specs, start=1)
     }
+
+
+def carefully(part: BoundStep, whole: BoundStep, *, suspected: bool = True) -> BoundStep:
+    """The part with its function called in a process of its own, if it is suspected, or the step bounds that."""
+    runner: object = whole.step.runner
+    step = whole.step
+    if not isinstance(runner, TakesPartitions) or step.process is None:
+        return part
+    if suspected or runner.bounds_items or step.item_timeout_seconds is not None:
+        return replace(part, runner=runner.for_one())
+    return part
 
 
 def rows_of(sink: Sink[Any]) -> PartitionRows:

@@ -92,14 +92,14 @@ class Crew:
         try:
             with another_ledger(self.context) as ledger, self.context.stop.interrupting(ledger):
                 while not self.over:
-                    if not any(self._tried(number, ledger) for number in self._waiting()):
+                    if not any(self._tried(number, ledger) for number in self.waiting()):
                         self.idle.wait(WAIT_SECONDS)
         except StopRequestedError:
             return
         except BaseException as error:  # noqa: BLE001 - it ends the step, whose error it is
             self.fail(0, error)
 
-    def _waiting(self) -> Iterator[int]:
+    def waiting(self) -> Iterator[int]:
         """The partitions that nobody here works on, from where we begin to look."""
         last = len(self.parts)
         first = min(self.begin, last)
@@ -130,29 +130,18 @@ class Crew:
                 self.here.discard(number)
 
     def _run(self, number: int, ledger: Ledger) -> bool:
-        part, key = self.parts[number], replace(self.context.step_key(self._name), partition=number)
-        with owning(ledger).own_partition(key) as ownership, self.context.stop.divided() as stop:
-            if found := changes(part.reader, Position(0), finished=False):
-                raise split_otherwise(self._name, found)
-            context = replace(
-                self.context,
-                ledger=ledger,
-                stop=stop,
-                announcer=self.tally.of(number),
-                ownership=ownership,
-                partition=number,
-                limit=self.left,
-            )
-            result, error = run_step(part, context)
+        context = replace(self.context, ledger=ledger, announcer=self.tally.of(number), limit=self.left)
+        result, error = run_partition(self.parts[number], number, context)
         if error is not None:
             if isinstance(error, FencedError):
                 return False
             self.fail(number, error)
         else:
-            self._note(number, result)
+            self.note(number, result)
         return True
 
-    def _note(self, number: int, result: StepResult) -> None:
+    def note(self, number: int, result: StepResult) -> None:
+        """Take note of how a partition ended that was worked on here."""
         with self.lock:
             if result.status is not None and result.status.complete:
                 self.done.add(number)
@@ -163,9 +152,17 @@ class Crew:
         if len(self.done) == len(self.parts):
             self.idle.set()
 
-    @property
-    def _name(self) -> str:
-        return next(iter(self.parts.values())).step.name
+
+def run_partition(part: BoundStep, number: int, context: RunContext) -> tuple[StepResult, BaseException | None]:
+    """Own a partition and run it, as a step of its own; the context is that of the step as a whole.
+
+    Raises AlreadyRunningError if somebody else owns it, and GroundChangedError if it is not what was split.
+    """
+    key = replace(context.step_key(part.step.name), partition=number)
+    with owning(context.ledger).own_partition(key) as ownership, context.stop.divided() as stop:
+        if found := changes(part.reader, Position(0), finished=False):
+            raise split_otherwise(part.step.name, found)
+        return run_step(part, replace(context, stop=stop, ownership=ownership, partition=number))
 
 
 def another_ledger(context: RunContext) -> AbstractContextManager[Ledger]:

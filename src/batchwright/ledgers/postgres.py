@@ -86,6 +86,10 @@ class PostgresLedger:
         """The same database on a connection of its own, for another thread."""
         return PostgresLedger(self._url, times=self._times, clock=self._clock)
 
+    def __reduce__(self) -> tuple[Callable[[str], "PostgresLedger"], tuple[str]]:
+        """How it goes to another process of the run: it is opened there once more."""
+        return partial(PostgresLedger, times=self._times), (self._url,)
+
     def own_partition(self, key: StepKey) -> AbstractContextManager[Lease]:
         """Own this partition while the context lasts and its lease is kept up. Raises AlreadyRunningError at once."""
         return self._own(partition_lease(key))

@@ -83,6 +83,10 @@ class SqliteLedger:
         """The same file, opened once more, for another thread."""
         return SqliteLedger(self._path, lock_wait_seconds=self._lock_wait_seconds)
 
+    def __reduce__(self) -> tuple[type["SqliteLedger"], tuple[Path]]:
+        """How it goes to another process of the run: it is opened there once more."""
+        return SqliteLedger, (self._path,)
+
     def own_partition(self, key: StepKey) -> AbstractContextManager[LockOwnership]:
         """Own this partition while the context lasts, and not a moment longer. Raises AlreadyRunningError at once."""
         return own_partition(rows.lock_folder(self._path), key)

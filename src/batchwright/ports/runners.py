@@ -3,6 +3,7 @@
 The one rule: a runner never says what happens to an item; that is the task's affair.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from batchwright.model.work import Attempted, Death, Outcome, Work
@@ -107,6 +108,37 @@ class Apart(Protocol):
     @property
     def apart(self) -> bool:
         """Whether it is one."""
+        ...
+
+
+@runtime_checkable
+class TakesPartitions(Protocol):
+    """A runner in other processes, which can be given whole partitions: to read, process, write and commit."""
+
+    def for_partitions(self) -> Runner:
+        """As many processes, in which nothing is bounded."""
+        ...
+
+    def for_one(self) -> Runner:
+        """One process, bounded as each of these is."""
+        ...
+
+    @property
+    def bounds_items(self) -> bool:
+        """Whether something is bounded for the step's function alone, such as its memory."""
+        ...
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """A task that tells the run of what it does, while it does it."""
+
+    def tell_by(self, send: Callable[[Any], None]) -> None:
+        """Where the work is done: how to tell. Called once, before anything is run."""
+        ...
+
+    def hear(self, told: Any) -> None:
+        """Where the run is: what was told, in order; what a process tells before it dies may be lost."""
         ...
 
 

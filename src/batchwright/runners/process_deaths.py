@@ -1,11 +1,10 @@
-"""How worker processes end, in words, and as the error of the item that they ended over.
+"""How worker processes end, as the error of the item that they ended over.
 
 The one rule: a death that an earlier run has noted gives the same error as one that was seen.
 """
 
-import signal
-
 from batchwright.model.errors import WorkerDiedError
+from batchwright.model.exits import in_words
 from batchwright.model.work import Death
 from batchwright.ports.runners import Task
 
@@ -18,15 +17,3 @@ def error_of(task: Task, death: Death) -> BaseException:
         return TimeoutError(f"the item took longer than {over}; its process was ended")
     mend = "mend what it does with this item, or set such items aside with skip=Skip(on=WorkerDiedError)"
     return WorkerDiedError(task.step, death.code, f"it {in_words(death.code)} while it processed the item", mend)
-
-
-def in_words(code: int) -> str:
-    """How a process ended: by itself, or by a signal."""
-    if code >= 0:
-        return f"ended itself with exit code {code}"
-    try:
-        name = signal.Signals(-code)
-    except ValueError:
-        return f"was ended by signal {-code}"
-    hint = ", as the system does where memory is short" if name == signal.SIGKILL else ""
-    return f"was ended by {name.name} ({signal.strsignal(name)}{hint})"

@@ -17,8 +17,9 @@ _AT_ONCE = 1 << 18
 TASK, WORK, STOP = b"T", b"W", b"S"
 """What a worker is told: the task, once; work, again and again; that a stop was requested."""
 
-READY, DONE, UNREADABLE, REFUSED = b"R", b"D", b"U", b"X"
-"""What it answers: it has the task; an outcome; work that cannot be unpickled there; a task that cannot be."""
+READY, DONE, UNREADABLE, REFUSED, TOLD = b"R", b"D", b"U", b"X", b"E"
+"""What it answers: it has the task; an outcome; work that cannot be unpickled there; a task that cannot be; what the
+task tells meanwhile."""
 
 
 def pack(value: Any) -> bytes:

@@ -15,12 +15,13 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-from batchwright.ports.runners import Task
+from batchwright.ports.runners import Task, Tells
 from batchwright.runners.process_messages import (
     DONE,
     READY,
     REFUSED,
     STOP,
+    TOLD,
     UNREADABLE,
     pack,
     receive_frame,
@@ -49,6 +50,8 @@ def work(line: socket.socket, memory_limit: int | None) -> None:
         _flush()
         return
     tasks.append(task)
+    if isinstance(task, Tells):
+        task.tell_by(lambda told: send_frame(line, TOLD, pack(told)))
     if asked.is_set():
         task.stop_soon()
     send_frame(line, READY)

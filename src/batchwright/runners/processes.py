@@ -15,21 +15,24 @@ what a death says of a single item is noted by the task before that is tried aga
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 
-from batchwright.model.errors import DeclarationError, NotSendableError, WorkerDiedError
+from batchwright.model.errors import NotSendableError, WorkerDiedError
+from batchwright.model.exits import in_words
+from batchwright.model.sizes import bytes_in
 from batchwright.model.timeouts import check_count
 from batchwright.model.work import Death, Outcome, Work
-from batchwright.ports.runners import Task, Workers
-from batchwright.runners.process_deaths import error_of, in_words
+from batchwright.ports.runners import Task, Tells, Workers
+from batchwright.runners.process_deaths import error_of
 from batchwright.runners.process_messages import (
     DONE,
     READY,
     REFUSED,
     STOP,
     TASK,
+    TOLD,
     UNREADABLE,
     WORK,
     Line,
@@ -48,8 +51,6 @@ START_SECONDS = 120.0
 """How long a worker may take to load the step's function."""
 
 STARTS = 3
-
-_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +80,21 @@ class Processes:
         """Processes for one step. Raises NotSendableError if its task cannot be pickled."""
         return ProcessWorkers(task, self, self._bytes())
 
+    def for_partitions(self) -> "Processes":
+        """See `TakesPartitions`."""
+        return Processes(self.workers)
+
+    def for_one(self) -> "Processes":
+        """See `TakesPartitions`."""
+        return replace(self, workers=1)
+
+    @property
+    def bounds_items(self) -> bool:
+        """See `TakesPartitions`."""
+        return self.recycle_after is not None or self.memory_limit is not None
+
     def _bytes(self) -> int | None:
-        limit = self.memory_limit
-        if isinstance(limit, str):
-            number, _, unit = limit.strip().rpartition(" ")
-            scale = _UNITS.get(unit.upper())
-            limit = int(float(number) * scale) if scale and number.replace(".", "", 1).isdigit() else None
-        if limit is None and self.memory_limit is not None:
-            raise DeclarationError(
-                "Processes: memory_limit must be a size", f"got {self.memory_limit!r}", 'write "2 GB", or bytes'
-            )
-        if limit is not None:
-            check_count("Processes: memory_limit", limit)
-        return limit
+        return None if self.memory_limit is None else bytes_in(self.memory_limit, "Processes: memory_limit")
 
 
 @dataclass(eq=False, slots=True)
@@ -282,6 +285,8 @@ class ProcessWorkers:
                 piece = worker.pieces.popleft()
                 worker.began = time.monotonic()
                 self._refuse(piece, "the item", unpack(message)[1])
+            elif kind == TOLD and isinstance(self._task, Tells):
+                self._task.hear(unpack(message))
             elif kind == REFUSED:
                 self._break(unpack_error(unpack(message)))
         if worker.line.closed:
