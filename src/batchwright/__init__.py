@@ -14,6 +14,7 @@ from batchwright.model.errors import (
     ItemsFailed,
     JobFailedError,
     NotPublishedError,
+    WorkerDiedError,
 )
 from batchwright.model.failure import Failure
 from batchwright.model.idempotency import once
@@ -55,6 +56,7 @@ __all__ = [
     "Stop",
     "Trial",
     "Unpublished",
+    "WorkerDiedError",
     "abandon",
     "distinct",
     "dry_run",

@@ -242,6 +242,11 @@ class BoundStep:
         """Whether nobody sees an output before the step is finished."""
         return bool(self.step.atomic) or hasattr(self.writer, "replaces_target")
 
+    @property
+    def promise(self) -> str:
+        """Its guarantee in words, and whether it publishes everything at once."""
+        return f"{self.writer.guarantee}{', all or nothing' if self.step.atomic else ''}"
+
 
 def set_fields(declared: object, **values: Any) -> None:
     """Fill the fields of a frozen declaration while it is built."""

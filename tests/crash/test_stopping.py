@@ -210,7 +210,7 @@ def test_another_process_stops_a_run_which_says_so_and_is_gone_on_with(job: str,
     assert held.process.wait(SECONDS) == 5
     said = held.said()
     assert "stopping at the end of this chunk: stopped by " in said
-    assert f"next: batchwright run jobs.py:{job}" in said
+    assert "next: batchwright resume 1" in said
     assert "run 1 of " in stopped.stderr
     assert ": stopped\n" in stopped.stderr
     assert held.told()["stop_requested"]

@@ -48,6 +48,7 @@ class Interrupted:
                 "complete": step.complete,
                 "counts": counts_document(step.counts),
                 "goes_on_at": step.place or None,
+                "published": not step.staged,
             }
             for step in self.steps
         ]
@@ -75,7 +76,9 @@ def _words(step: "StepStanding") -> str:
         parts = "the partition" if step.partitions == 1 else f"each of {step.partitions:,} partitions"
         return f"{step.counts.read:,} items are committed; {parts} goes on after its last chunk"
     if not step.place:
-        return "begun, nothing is committed: goes on at its start"
+        return f"begun, nothing is {'published' if step.staged else 'committed'}: goes on at its start"
+    if step.staged:
+        return f"nothing is published; {step.counts.read:,} items are staged and kept; goes on at {step.place}"
     return f"{step.counts.read:,} items are committed; goes on at {step.place}"
 
 

@@ -60,12 +60,13 @@ def next_steps(now: Situation) -> list[Words | str]:
     found: list[Words | str] = [("failures", number)] if now.open_failures else []
     match run.status:
         case Status.COMPENSATION_FAILED | Status.COMPENSATION_LOST:
-            return [*found, ("rollback", number) if can_be_built(run) else _in_python(f"rollback({number}, job=…)")]
+            return [("rollback", number) if can_be_built(run) else _in_python(f"rollback({number}, job=…)"), *found]
         case Status.ABANDONED | Status.COMPENSATED:
             return [begin_anew(run)]
         case Status.COMPLETED | Status.COMPLETED_WITH_FAILURES:
             return [*found, ("replay", number)] if found and now.can_replay else found
-    return [*found, go_on(run)]
+    # What can be gone on with is, whatever failed: its failures wait.
+    return [go_on(run), *found]
 
 
 def next_commands(now: Situation, ledger: Path | str | None) -> list[str]:
@@ -89,9 +90,7 @@ def for_instance(each: InstanceSummary, ledger: Path | str | None) -> list[str]:
 
 
 def first_step(now: Situation) -> Words | str:
-    """The one thing to do next, as `list` and `status` say it: work that can be gone on with is, whatever failed."""
-    if now.run.status in GOES_ON:
-        return ("resume", str(now.run.id)) if can_be_built(now.run) else go_on(now.run)
+    """The one thing to do next, where there is room for one only."""
     return next(iter(next_steps(now)), "")
 
 
@@ -105,40 +104,62 @@ def go_on(run: JobExecution) -> Words | str:
     """How to go on with a run; for one that was started from Python, the call."""
     if run.origin is not None and run.origin.is_script:
         return f"run the script again: {target_of(run.origin)}"
-    if run.origin is None or not can_be_built(run):
+    if not can_be_built(run):
         return f"run it again from Python, with the same parameters: run({run.job})"
-    return ("run", target_of(run.origin), *option_texts(run.parameters))
+    return ("resume", str(run.id))
 
 
 def begin_anew(run: JobExecution, *more: str) -> Words | str:
-    """How to begin work again from its start, as the next lap."""
-    words = go_on(run)
-    if not isinstance(words, str):
-        return (*words, *more, "--again")
+    """How to begin work again from its start, as the next lap; with the yes that it needs if it adds anything again."""
+    yes = _adds_again(run)
+    if run.origin is not None and can_be_built(run):
+        return (
+            "run",
+            target_of(run.origin),
+            *option_texts(run.parameters),
+            *more,
+            "--again",
+            *(["--yes"] if yes else []),
+        )
+    again = f"again=True{', yes=True' if yes else ''}"
     if run.origin is not None and run.origin.is_script:
-        return f"run the script with resumable(…, again=True): {target_of(run.origin)}"
-    return _in_python(f"run({run.job}, again=True)")
+        return f"run the script with resumable(…, {again}): {target_of(run.origin)}"
+    return _in_python(f"run({run.job}, {again})")
+
+
+def _adds_again(run: JobExecution) -> bool:
+    """Whether steps of the run add once more when they are run again; what is undone, or was never published, not."""
+    gone = set(run.compensated if run.status is Status.COMPENSATED else ())
+    if len(run.steps) == 1 and not run.status.complete:
+        gone |= set(run.atomic)
+    return any(step not in gone for step in run.adding)
 
 
 def from_step_command(run: JobExecution, step: str, ledger: Path | str | None) -> str:
     """How to run a step, and what comes after it, again."""
     if not can_be_built(run):
-        return _in_python(f"run({run.job}, from_step={step!r}, again=True)")
+        return _in_python(f"run({run.job}, from_step={step!r}, again=True{', yes=True' if run.adding else ''})")
     return in_full(begin_anew(run, "--from", step), run, ledger)
 
 
 def in_full(step: Words | str, run: JobExecution, ledger: Path | str | None) -> str:
-    """A line to type, with the secrets that have to be given again behind it, as a comment."""
+    """A line to type, with what one should know before it behind it, as a comment."""
     if isinstance(step, str):
         return step
     builds = step[0] in ("run", "resume", "replay", "rollback")
-    return command(*step, ledger=ledger) + (needed_secrets(run.secrets) if builds else "")
+    twice = step[0] == "run" and "--yes" in step
+    return command(*step, ledger=ledger) + _comment(run.secrets if builds else (), twice=twice)
 
 
 def needed_secrets(names: Collection[str]) -> str:
     """What has to be given again, as a comment for a shell; nothing where nothing has."""
-    needed = " ".join(f"BATCHWRIGHT_{name.upper()}" for name in names)
-    return f"  # needs {needed}" if needed else ""
+    return _comment(names, twice=False)
+
+
+def _comment(secrets: Collection[str], *, twice: bool) -> str:
+    needed = " ".join(f"BATCHWRIGHT_{name.upper()}" for name in secrets)
+    told = [*([f"needs {needed}"] if needed else []), *(["what it added is added a second time"] if twice else [])]
+    return f"  # {'; '.join(told)}" if told else ""
 
 
 def _in_python(call: str) -> str:

@@ -60,8 +60,11 @@ def _chosen(opened: OpenedHistory, run: int) -> ChosenJob:
     except (AbandonedError, NotResumableError) as error:
         newest = _newest(opened, named)
         following = next_commands(newest, opened.named)
-        for text in following or [in_full(begin_anew(newest.run), newest.run, opened.named)]:
+        for text in following:
             error.add_note(f"next: {printable(text)}")
+        if not following:  # it is complete: nothing has to be done
+            anew = in_full(begin_anew(newest.run), newest.run, opened.named)
+            error.add_note(f"to begin anew: {printable(anew)}")
         raise
     require_same_work(chosen.build(), execution)
     return chosen

@@ -4,6 +4,7 @@ The one rule: it says what it will undo before it undoes anything, and names wha
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,8 @@ def _roll_back(run: int, job: Job | None, path: Path | str, grace: float) -> tup
 def _following(result: "RollbackResult", execution: JobExecution, ledger: Path | str | None, again: str) -> list[str]:
     if result.status is not Status.COMPENSATED:
         return [again]
-    return [printable(in_full(begin_anew(execution), execution, ledger))]
+    undone = replace(execution, status=Status.COMPENSATED)
+    return [printable(in_full(begin_anew(undone), undone, ledger))]
 
 
 def _document(result: "RollbackResult", following: list[str], exit_code: int) -> dict[str, object]:

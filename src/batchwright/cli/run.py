@@ -11,8 +11,10 @@ import click
 from batchwright.cli.documents import TOLD_AS_JSON, error_document, result_document
 from batchwright.cli.job_command import METAVAR, ChosenJob, JobCommand, user_output_on_stderr
 from batchwright.cli.next_commands import (
+    GOES_ON,
     Situation,
     command,
+    go_on,
     in_full,
     needed_secrets,
     next_steps,
@@ -26,12 +28,20 @@ from batchwright.cli.streams import say, say_error, silence_stdout, without_secr
 from batchwright.cli.try_run import try_run
 from batchwright.engine.stop import Stop
 from batchwright.job import Job
-from batchwright.model.errors import BatchwrightError, DeclarationError, GroundChangedError, JobFailedError
+from batchwright.model.errors import (
+    AlreadyRunningError,
+    BatchwrightError,
+    DeclarationError,
+    GroundChangedError,
+    JobFailedError,
+)
+from batchwright.model.execution import JobExecution
 from batchwright.model.policy import parse_limit
 from batchwright.model.result import JobResult
 from batchwright.model.status import Status
 from batchwright.observers.plain_text import summary_lines
 from batchwright.observers.progress import Progress
+from batchwright.ports import History
 
 FAILED, WITH_FAILURES, STOPPED = 1, 3, 5
 
@@ -139,9 +149,11 @@ class RunCall:
             result, error = self._run(job)
         except StoppedAtOnce as stopped:
             if not self._options.quiet:
-                say(f"stopped at once: what was committed stays; go on with: {self._go_on(job)}")
+                say(f"stopped at once: what was committed stays; go on with: {self._go_on_with(job)}")
             return stopped.exit_code
         except BatchwrightError as refused:
+            if isinstance(refused, AlreadyRunningError):
+                self._note_how_to_stop(job, refused)
             self._print(error_document(job.name, refused, refused.exit_code), job)
             vars(refused)[TOLD_AS_JSON] = True
             raise
@@ -217,29 +229,51 @@ class RunCall:
             return []
         now = self._situation(job, result)
         if now is None:
-            return [f"next: {self._go_on(job)}"]
-        commands = []
-        for step in next_steps(now):
-            goes_on = step[:1] == ("run",) and "--again" not in step
-            if not goes_on:
-                commands.append(in_full(step, now.run, self._named_ledger(job)))
-            elif error is None or not isinstance(error.__cause__, GroundChangedError):
-                # What stands on other ground would be refused again: the error names the choices.
-                commands.append(self._go_on(job))
-        return [f"next: {text}" for text in commands]
+            return [f"next: {self._run_line(job)}"]
+        steps = next_steps(now)
+        if error is not None and isinstance(error.__cause__, GroundChangedError):
+            # What stands on other ground would be refused again: the error names the choices.
+            steps = [step for step in steps if step != go_on(now.run)]
+        return [f"next: {in_full(step, now.run, self._named_ledger(job))}" for step in steps]
 
     def _situation(self, job: Job, result: JobResult) -> Situation | None:
         """What the ledger knows of the run by now; None for one that did not begin."""
-        from batchwright.launch import ledger_place, open_history
-
         if not result.run:
             return None
-        place = ledger_place(None if job.origin is None else Path(job.origin.path), self._options.ledger)
-        with contextlib.closing(open_history(place)) as history:
+        with self._history(job) as history:
             run = history.run(result.run)
             return None if run is None else situation_of(run, history.failure_groups(run.id))
 
-    def _go_on(self, job: Job) -> str:
+    def _history(self, job: Job) -> contextlib.closing[History]:
+        from batchwright.launch import ledger_place, open_history
+
+        place = ledger_place(None if job.origin is None else Path(job.origin.path), self._options.ledger)
+        return contextlib.closing(open_history(place))
+
+    def _newest(self, job: Job) -> JobExecution | None:
+        """The newest run of this work; None where the ledger cannot say now."""
+        from batchwright.operations import newest_run
+
+        try:
+            with self._history(job) as history:
+                return newest_run(history, job.key)
+        except BatchwrightError:
+            return None
+
+    def _note_how_to_stop(self, job: Job, refused: AlreadyRunningError) -> None:
+        """Name the command that stops the run that is in the way."""
+        running = self._newest(job)
+        if running is not None and running.status.live:
+            refused.add_note(f"next: {command('stop', str(running.id), ledger=self._named_ledger(job))}")
+
+    def _go_on_with(self, job: Job) -> str:
+        """How to go on with a run of which no result is at hand."""
+        newest = self._newest(job)
+        if newest is None or newest.status not in GOES_ON:
+            return self._run_line(job)
+        return in_full(go_on(newest), newest, self._named_ledger(job))
+
+    def _run_line(self, job: Job) -> str:
         line = command("run", self._chosen.target, *option_texts(job.parameters), ledger=self._options.ledger)
         return line + needed_secrets(job.secret_names)
 

@@ -58,11 +58,8 @@ def show_command(run: int | None, as_json: bool, ledger: Path | str | None) -> N
             say(LAST_REPORT)
         _write_run(execution, opened)
         for step in steps:
-            _write_step(
-                step,
-                [group for group in groups if group.step == step.key.step],
-                partition_facts(opened.history, step),
-            )
+            more = [*partition_facts(opened.history, step), *_unpublished(step, execution)]
+            _write_step(step, [group for group in groups if group.step == step.key.step], more)
         _write_checks(name_checks(execution, steps))
         _write_effects(counts)
         _write_causes(groups)
@@ -103,12 +100,20 @@ def _run_facts(execution: JobExecution, opened: OpenedHistory) -> list[tuple[str
     return [*facts, ("error", execution.error)] if execution.error else facts
 
 
-def _write_step(step: StepExecution, groups: Sequence[FailureGroup], partitions: Sequence[tuple[str, object]]) -> None:
+def _unpublished(step: StepExecution, execution: JobExecution) -> list[tuple[str, object]]:
+    """That nobody sees anything of an atomic step before it is complete."""
+    how = execution.atomic.get(step.key.step)
+    if how is None or step.status.complete:
+        return []
+    return [("published", "nothing" if how == "transaction" else "nothing; what is counted here is staged")]
+
+
+def _write_step(step: StepExecution, groups: Sequence[FailureGroup], more: Sequence[tuple[str, object]]) -> None:
     write_heading(f"step {printable(step.key.step)}: {step.status.value}")
     counts = step.counts
     facts: list[tuple[str, object]] = [
         ("counts", f"{balance(counts)}{_became(groups)}"),
-        *partitions,
+        *more,
         ("outputs", f"{counts.outputs:,}, {counts.retried:,} retried, {counts.rollbacks:,} chunks rolled back"),
         ("time", f"{duration(step.seconds)} in run {step.run}"),
         *([("waited for", str(step.waits))] if str(step.waits) else []),

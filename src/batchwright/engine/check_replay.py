@@ -10,7 +10,7 @@ from typing import Any
 from batchwright.job import Job
 from batchwright.model.distinct import Distinct
 from batchwright.model.errors import NotReplayableError
-from batchwright.model.execution import COMPENSATES, REPLAYS, SECRETS
+from batchwright.model.execution import ADDS, ATOMIC, COMPENSATES, REPLAYS, SECRETS
 from batchwright.ports import Amends, Clock, Ledger, Replays, Scope, Settles, Sink
 from batchwright.step import BoundStep
 
@@ -23,7 +23,15 @@ def describe_abilities(job: Job, bound: Mapping[str, BoundStep], ledger: Ledger,
             if not why_not(step, sink):
                 replayable.append(name)
     compensable = [step.name for step in job.steps if step.compensate is not None]
-    return {REPLAYS: replayable, COMPENSATES: compensable, SECRETS: list(job.secret_names)}
+    adding = [name for name, step in bound.items() if getattr(step.writer, "adds_again", False)]
+    atomic = {step.name: step.atomic for step in job.steps if step.atomic}
+    return {
+        REPLAYS: replayable,
+        COMPENSATES: compensable,
+        SECRETS: list(job.secret_names),
+        ADDS: adding,
+        ATOMIC: atomic,
+    }
 
 
 def require_replayable(bound: BoundStep, sink: Sink[Any]) -> None:

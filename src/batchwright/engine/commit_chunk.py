@@ -13,7 +13,8 @@ from typing import Any
 
 from batchwright.engine.attempt import Attempts, attempt_again, tries_again, wait_seconds
 from batchwright.engine.isolate_failures import commit_in_parts
-from batchwright.engine.process_chunk import Processed
+from batchwright.engine.process_chunk import Processed, told_nobody
+from batchwright.engine.read_chunks import Chunk
 from batchwright.engine.recall_checkpoint import ask
 from batchwright.engine.record_failure import FailureRecorder, describe_error
 from batchwright.engine.revive_duplicates import orphans_of, outputs_of, revive
@@ -45,7 +46,8 @@ class OpenTarget:
 
     `undoes` says that what is written can be undone until it is committed; `owned` raises FencedError once the work may
     be somebody else's; `holds` says that no commit is durable before the end; `beside` gives the counts of the step's
-    other partitions; `sent` are the failures of the last commit that was tried.
+    other partitions; `moved` is told how far a chunk is processed; `sent` are the failures of the last
+    commit that was tried.
     """
 
     step: str
@@ -60,6 +62,7 @@ class OpenTarget:
     owned: Callable[[], None]
     holds: bool = False
     beside: Callable[[Counts], Counts] | None = None
+    moved: Callable[[Chunk, int, float], None] = told_nobody
     rollbacks: int = field(default=0, init=False)
     retried: int = field(default=0, init=False)
     sent: Sequence[Failure] = field(default=(), init=False)

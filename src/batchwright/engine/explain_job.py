@@ -104,7 +104,9 @@ def _guarantee(target: object) -> Guarantee:
 def _may_happen_twice(step: Step[Any, Any]) -> str:
     """What a crash may repeat: never the outputs of a transactional or staged writer, always the processor's calls."""
     chunk = f"the up to {step.chunk_size:,} items of the chunk that a crash interrupts"
-    calls = "" if step.process is None else f"; process is called again for {chunk}"
+    ahead = _ahead(step)
+    again = f"the up to {ahead:,} items that are read and not committed at a crash" if ahead else chunk
+    calls = "" if step.process is None else f"; process is called again for {again}"
     promised = getattr(step.write, "may_happen_twice", None)
     if promised is not None:
         return f"{promised}{calls}"
@@ -114,7 +116,17 @@ def _may_happen_twice(step: Step[Any, Any]) -> str:
         case Guarantee.EFFECTIVELY_ONCE:
             return f"outputs may be sent again, with no further effect{calls}"
         case Guarantee.AT_LEAST_ONCE:
-            return f"the outputs of {chunk} may be written again{calls and '; process is called again for them'}"
+            if not ahead:
+                calls = calls and "; process is called again for them"
+            return f"the outputs of {chunk} may be written again{calls}"
+
+
+def _ahead(step: Step[Any, Any]) -> int:
+    """How many items may be processed and not committed, where that is more than a chunk; 0 where it is not."""
+    count = step.workers if step.runner is None else step.runner.workers
+    if step.partitions is not None:
+        return min(count, step.partitions) * step.chunk_size
+    return items_in_flight(step, count) if step.runner is not None or count > 1 else 0
 
 
 def _describe_workers(step: Step[Any, Any]) -> str:

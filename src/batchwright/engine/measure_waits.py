@@ -21,11 +21,16 @@ class WaitMeter:
     reading: float = 0.0
     processing: float = 0.0
     writing: float = 0.0
+    _processing_since: float | None = None
+    _writing_since: float | None = None
 
     @property
     def waits(self) -> Waits:
-        """The same, as it is now."""
-        return Waits(self.reading, self.processing, self.writing)
+        """The same, as it is now: with the wait that goes on."""
+        now = time.perf_counter()
+        processing = 0.0 if self._processing_since is None else now - self._processing_since
+        writing = 0.0 if self._writing_since is None else now - self._writing_since
+        return Waits(self.reading, self.processing + processing, self.writing + writing)
 
     def read(self, chunks: Iterator[Part]) -> Iterator[Part]:
         """The chunks; the time until each comes is the reader's."""
@@ -37,6 +42,8 @@ class WaitMeter:
                 return
             finally:
                 self.reading += time.perf_counter() - began
+                if self._processing_since is not None:
+                    self._processing_since += time.perf_counter() - began
             yield chunk
             del chunk  # nothing here holds on to it while the next one is read
 
@@ -46,14 +53,18 @@ class WaitMeter:
         The time until the next one is asked for is the writer's.
         """
         while True:
-            began, read = time.perf_counter(), self.reading
+            self._processing_since = time.perf_counter()
             try:
                 part = next(parts)
             except StopIteration:
                 return
             finally:
-                self.processing += time.perf_counter() - began - (self.reading - read)
-            began = time.perf_counter()
-            yield part
-            del part
-            self.writing += time.perf_counter() - began
+                self.processing += time.perf_counter() - self._processing_since
+                self._processing_since = None
+            self._writing_since = time.perf_counter()
+            try:
+                yield part
+                del part
+            finally:
+                self.writing += time.perf_counter() - self._writing_since
+                self._writing_since = None

@@ -12,7 +12,7 @@ from typing import Any
 
 from batchwright.engine.attempt import Attempts
 from batchwright.engine.call_processor import refuse_iterators
-from batchwright.engine.process_chunk import Processed, cut_before, split_unreadable
+from batchwright.engine.process_chunk import Processed, cut_before, split_unreadable, told_nobody
 from batchwright.engine.read_chunks import Chunk
 from batchwright.engine.stop import POLL_SECONDS, Stop
 from batchwright.model.errors import StopRequestedError, WriteError
@@ -37,7 +37,8 @@ def _nobody(_ordinals: Sequence[int], _items: Sequence[Any]) -> Mapping[int, Dea
 class Ahead:
     """How far to work ahead. `together` workers have all items of a portion in work at once.
 
-    `deaths` says, by index, over which of the items at some ordinals workers have died in earlier runs.
+    `deaths` says, by index, over which of the items at some ordinals workers have died in earlier runs; `moved` is
+    told how far the chunk that is next is done without a gap.
     """
 
     step: str
@@ -46,6 +47,7 @@ class Ahead:
     most: int
     many: bool
     deaths: Callable[[Sequence[int], Sequence[Any]], Mapping[int, Death]] = _nobody
+    moved: Callable[[Chunk, int, float], None] = told_nobody
 
     @property
     def window(self) -> int:
@@ -233,12 +235,13 @@ def _next_in_order(state: _Ahead) -> Processed | None:
             state.flights[0].began = state.clock.monotonic()
         merged = _merged(flight, len(flight.chunk.chunk))
         return merged.before_unreadable(flight.read, flight.start, flight.ending)
-    late = state.stop.requested is not None or state.clock.monotonic() - flight.began >= CHUNK_SECONDS
-    cut = flight.portions[flight.done].first
+    now, cut = state.clock.monotonic(), flight.portions[flight.done].first
+    late = state.stop.requested is not None or now - flight.began >= CHUNK_SECONDS
+    state.bounds.moved(flight.chunk.chunk, cut, now)
     if not late or flight.done == flight.handed or flight.chunk.chunk.cut_at(cut) != cut:
         return None
     merged = _merged(flight, cut)
-    flight.start, flight.handed, flight.began = cut, flight.done, state.clock.monotonic()
+    flight.start, flight.handed, flight.began = cut, flight.done, now
     return merged
 
 

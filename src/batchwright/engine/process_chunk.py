@@ -3,7 +3,7 @@
 The one rule: after each pass, results + failures equal the items; a StopIteration is its item's failure.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, repeat
 from typing import Any
@@ -105,6 +105,10 @@ class Processed:
         return replace(self.part(0, cut), ended_by=error, ended_at=read.locate(index), ended_while="reading")
 
 
+def told_nobody(_chunk: Chunk, _index: int, _now: float) -> None:
+    """Nobody wants to know how far a chunk is."""
+
+
 @dataclass(slots=True)
 class Pace:
     """How many items are processed between two looks at the clock: about half a second's worth.
@@ -116,6 +120,7 @@ class Pace:
     clock: Clock
     stop: Stop
     items: int = 1
+    moved: Callable[[Chunk, int, float], None] = told_nobody
     chunk_seconds: float = field(default_factory=lambda: CHUNK_SECONDS)
 
     def ends_chunk(self, chunk_began: float, pass_began: float, *, whole: bool) -> bool:
@@ -191,6 +196,7 @@ def _call(unprocessed: Processed, processor: Processor, policy: Attempts, pace: 
         ends_chunk = pace.ends_chunk(began, pass_began, whole=whole)
         if whole:
             looked, pass_began = position, pace.clock.monotonic()
+            pace.moved(chunk, chunk.good_indexes()[position], pass_began)
         if ends_chunk and chunk.cut_at(index := chunk.good_indexes()[position]):
             return cut_before(unprocessed, index, results, aside, retried, None)
 

@@ -33,7 +33,7 @@ def process_chunks(
     """The chunks, or as much of each as its time allows, processed in order: here, or ahead by the step's workers."""
     step, policy = bound.step, target.attempts
     if bound.runner is None:
-        pace = Pace(context.clock, context.stop)
+        pace = Pace(context.clock, context.stop, moved=target.moved)
         with step_processor(step, context.step_key(step.name), target) as processor:
             for read in chunks:
                 chunk: Chunk | None = read
@@ -48,7 +48,7 @@ def process_chunks(
                     del processed
         return
     task = replace(_task(bound, policy, (context.clock, context.stop)), skip=step.skip)
-    ahead = _ahead(bound, bound.runner, task)
+    ahead = replace(_ahead(bound, bound.runner, task), moved=target.moved)
     if is_apart(bound.runner):
         deaths = recall_deaths(context.ledger, context.step_key(step.name))
         task, ahead = replace(task, keep_death=deaths.note), replace(ahead, deaths=deaths.among)

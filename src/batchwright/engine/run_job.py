@@ -220,7 +220,7 @@ def _execute(
 ) -> JobInWork:
     ledger, started = context.ledger, context.clock.monotonic()
     ledger.move_run(context.run, Status.RUNNING)
-    guarantees = tuple((name, str(step.writer.guarantee)) for name, step in bound.items())
+    guarantees = tuple((name, step.promise) for name, step in bound.items())
     around.announcer.announce(
         JobStarted(context.run, job.name, context.lap, job.parameters, guarantees, ledger.address, resumed)
     )
@@ -231,7 +231,7 @@ def _execute(
         text = text or (_status(results) is Status.STOPPED and context.stop.requested) or ""
         seconds = context.clock.monotonic() - started
         result = replace(_result(job, context, results, around, _status(results)), seconds=seconds, error=text)
-        result = _reported(result, around) if result.failed else result
+        result = _reported(result, around) if result.leaves_failures else result
         # After the failure file: a run that the ledger calls complete is not gone on with, so nobody would write it.
         reach("K22")
         _conclude(result, context, error)
@@ -347,7 +347,7 @@ def _completed(bound: BoundStep, context: RunContext) -> StepResult | None:
         counts,
         guarantee=bound.writer.guarantee,
         already_complete=True,
-        read_before=counts.read,
+        before=counts,
         warning=left,
     )
 

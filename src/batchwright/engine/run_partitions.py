@@ -38,6 +38,7 @@ from batchwright.engine.run_step import (
 from batchwright.engine.split_step import parts_of, rows_of
 from batchwright.engine.stop import POLL_SECONDS, Stop, pause
 from batchwright.engine.tally_partitions import Tally
+from batchwright.engine.tell_progress import ProgressTeller
 from batchwright.engine.work_apart import Orders, PartitionTask, work_apart
 from batchwright.engine.work_partitions import Crew, owning
 from batchwright.model.block import Position
@@ -162,7 +163,8 @@ def _begin(bound: BoundStep, context: RunContext, sink: Sink[Any], whole: Checkp
     counts = whole.counts if plan is None else in_all(plan.checkpoints.values())
     identity, now = identity_of(sink) or begun.target_identity, context.clock.monotonic()
     standing = replace(whole, counts=counts)
-    running = Running(bound, context, sink, begun.id, identity, standing, now, now, counts.read)
+    teller = ProgressTeller(bound, context)
+    running = Running(bound, context, sink, begun.id, identity, standing, now, now, counts, teller=teller)
     if context.announcer.heard:
         context.announcer.announce(StepStarted(context.run, step.name, counts, None))
     return running

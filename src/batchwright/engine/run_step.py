@@ -21,7 +21,6 @@ from batchwright.engine.count_beside import counting_beside, limit_of
 from batchwright.engine.deduplicate import keeping_keys
 from batchwright.engine.drive import drive
 from batchwright.engine.measure_memory import peak_memory_bytes
-from batchwright.engine.measure_waits import WaitMeter
 from batchwright.engine.process_chunk import Processed
 from batchwright.engine.process_chunks import process_chunks
 from batchwright.engine.read_chunks import Chunk, Limited
@@ -29,6 +28,7 @@ from batchwright.engine.read_on import read_on
 from batchwright.engine.record_failure import FailureRecorder, describe_error, note_place
 from batchwright.engine.restart import Choices, failures_behind, identity_of, recall
 from batchwright.engine.stop import Stop, pause
+from batchwright.engine.tell_progress import ProgressTeller, fraction_of
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, Counts, InstanceKey, StepKey
 from batchwright.model.errors import (
@@ -47,7 +47,7 @@ from batchwright.model.guarantee import Guarantee
 from batchwright.model.idempotency import running_step
 from batchwright.model.result import StepResult
 from batchwright.model.status import Status
-from batchwright.ports import Checks, Clock, Flushes, Ledger, Measures, Ownership, Scope, Sink
+from batchwright.ports import Checks, Clock, Flushes, Ledger, Ownership, Scope, Sink
 from batchwright.step import BoundStep
 
 FAILURES_AT_ONCE = 1_000
@@ -98,10 +98,10 @@ class Running:
     checkpoint: Checkpoint
     started: float
     noted: float
-    read_before: int
+    before: Counts
     fresh: list[Failure] = field(default_factory=list)
     held: list[Failure] = field(default_factory=list)
-    meter: WaitMeter = field(default_factory=WaitMeter)
+    teller: ProgressTeller = field(kw_only=True)
 
     def hold(self, _: Checkpoint, failures: Sequence[Failure]) -> None:
         """Take note of a chunk that is durable with the whole step only: nothing is said of it before."""
@@ -119,8 +119,8 @@ class Running:
             run = self.context.run
             for failure in failures:
                 announcer.announce(ItemFailed(run, failure))
-            fraction = _fraction(self.bound, checkpoint.position)
-            name, waits = self.bound.step.name, self.meter.waits
+            fraction = fraction_of(self.bound, checkpoint.position)
+            name, waits = self.bound.step.name, self.teller.meter.waits
             announcer.announce(ChunkCommitted(run, name, checkpoint.counts, fraction, waits))
         now = self.context.clock.monotonic()
         if now - self.noted >= NOTE_SECONDS:
@@ -132,7 +132,7 @@ class Running:
         """The step's state in the ledger's words."""
         seconds = self.context.clock.monotonic() - self.started
         counts, memory = self.checkpoint.counts, peak_memory_bytes()
-        return StepOutcome(status, counts, seconds, memory, error, self.target_identity, self.meter.waits)
+        return StepOutcome(status, counts, seconds, memory, error, self.target_identity, self.teller.meter.waits)
 
     def end(self, status: Status, error: str = "") -> StepResult:
         """Close the execution in the ledger and say so."""
@@ -151,8 +151,9 @@ class Running:
             peak_memory_bytes=outcome.peak_memory_bytes,
             error=error,
             guarantee=self.bound.writer.guarantee,
-            read_before=self.read_before,
+            before=self.before,
             waits=outcome.waits,
+            atomic=self.bound.step.atomic,
         )
 
 
@@ -185,10 +186,10 @@ def step_in_work(
     """The same for whoever goes through the chunks himself: is told what ended that; None: the step is finished."""
     step, stop = bound.step, context.stop
     check_adapters(bound)
-    key, choices = context.step_key(step.name), context.choices
+    key, choices, teller = context.step_key(step.name), context.choices, ProgressTeller(bound, context)
     scope = Scope(
         key, context.ledger, context.clock, step.checkpoint_seconds, claims=True, adopt=choices.adopt,
-        owned=context.ownership.check,
+        owned=context.ownership.check, called=teller.called,
     )  # fmt: skip
     over = f"timeout_seconds={step.timeout_seconds} of step '{step.name}' are over"
     with ExitStack() as stack:
@@ -198,7 +199,7 @@ def step_in_work(
         stack.enter_context(stop.deadline(context.clock, step.timeout_seconds, over))
         wait = partial(pause, context.clock, stop)
         checkpoint = recall(bound, key, sink, context.ledger, wait, choices)
-        running = _begin(bound, context, checkpoint, sink)
+        running = _begin(teller, checkpoint, sink)
         if running.checkpoint.finished:
             return running.end(finished_status(running.checkpoint.counts)), None
         try:
@@ -223,18 +224,19 @@ def check_adapters(bound: BoundStep) -> None:
             adapter.check()
 
 
-def _begin(bound: BoundStep, context: RunContext, checkpoint: Checkpoint | None, sink: Sink[Any]) -> Running:
+def _begin(teller: ProgressTeller, checkpoint: Checkpoint | None, sink: Sink[Any]) -> Running:
+    bound, context = teller.bound, teller.context
     step, writer, key = bound.step, bound.writer, context.step_key(bound.step.name)
     missing = failures_behind(key, checkpoint, sink, context.ledger) if checkpoint else iter(())
     begun = context.ledger.begin_step(context.run, key, step.source_address, step.target_address, writer.guarantee)
-    now, read = context.clock.monotonic(), checkpoint.counts.read if checkpoint else 0
+    now, before = context.clock.monotonic(), checkpoint.counts if checkpoint else Counts()
     identity = identity_of(sink) or begun.target_identity
     start = checkpoint or Checkpoint(Position(0))
-    running = Running(bound, context, sink, begun.id, identity, start, now, now, read)
+    running = Running(bound, context, sink, begun.id, identity, start, now, now, before, teller=teller)
     while batch := list(islice(missing, FAILURES_AT_ONCE)):
         context.ledger.note_progress(begun.id, running.outcome(Status.RUNNING), batch)
     if context.announcer.heard:
-        fraction = _fraction(bound, running.checkpoint.position)
+        fraction = fraction_of(bound, running.checkpoint.position)
         context.announcer.announce(StepStarted(context.run, step.name, running.checkpoint.counts, fraction))
     return running
 
@@ -281,7 +283,7 @@ def _in_work(running: Running, target: OpenTarget, *, resumed: bool) -> StepInWo
 def _run_chunks(running: Running, target: OpenTarget, *, resumed: bool) -> BaseException | None:
     """Read, process and commit until the input ends (None) or something ends the step (its error)."""
     context, after = running.context, running.checkpoint.position if resumed else None
-    limited, meter = Limited(context.limit, running.bound.reader), running.meter
+    limited, meter = Limited(context.limit, running.bound.reader), running.teller.meter
     with (
         closing(read_on(running.bound, context, target, after)) as chunks,
         closing(process_chunks(running.bound, context, target, limited.cut(meter.read(chunks)))) as processed,
@@ -304,7 +306,11 @@ def _note_and_commit(running: Running, target: OpenTarget, processed: Processed)
     error, at = processed.ended_by, processed.ended_at
     if error is not None and at is not None and not isinstance(error, StopRequestedError):
         _note(running, error, processed.ended_while, at)
-    ended_by = _commit_in_time(running, target, processed)
+    running.teller.writing = processed.chunk
+    try:
+        ended_by = _commit_in_time(running, target, processed)
+    finally:
+        running.teller.writing = None
     if ended_by is not None:
         _note(running, ended_by, "writing", target.checkpoint.position)
     return ended_by
@@ -353,6 +359,7 @@ def _open_target(running: Running, sink: Sink[Any]) -> OpenTarget:
         committed=running.hold if holds else running.committed,
         owned=partial(_require_time, context),
         holds=holds,
+        moved=running.teller.moved,
         beside=counting_beside(sink, step, limit) if context.partition else None,
     )
 
@@ -374,7 +381,3 @@ def _note(running: Running, error: BaseException, verb: str, position: Position)
 def finished_status(counts: Counts) -> Status:
     """How a step is complete."""
     return Status.COMPLETED_WITH_FAILURES if counts.failed else Status.COMPLETED
-
-
-def _fraction(bound: BoundStep, position: Position) -> float | None:
-    return bound.reader.fraction(position) if isinstance(bound.reader, Measures) else None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from batchwright.engine.announce import Announces
 from batchwright.model.checkpoint import Checkpoint, Counts
-from batchwright.model.events import ChunkCommitted, Event, ItemFailed
+from batchwright.model.events import ChunkCommitted, Event, ItemFailed, StepMoved
 
 
 @dataclass(slots=True)
@@ -20,6 +20,7 @@ class Tally:
     parts: int
     counts: dict[int, Counts] = field(default_factory=dict)
     fractions: dict[int, float] = field(default_factory=dict)
+    reads: dict[int, int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def hear(self, number: int, counts: Counts, fraction: float | None) -> None:
@@ -28,6 +29,14 @@ class Tally:
             if counts.read >= self.counts.get(number, Counts()).read:
                 self.counts[number] = counts
                 self.fractions[number] = max(fraction or 0.0, self.fractions.get(number, 0.0))
+
+    def move(self, number: int, read: int, fraction: float | None) -> int:
+        """Take note of how far the chunk in work is: how many items of all partitions are done, committed or not."""
+        with self.lock:
+            self.reads[number] = max(read, self.reads.get(number, 0))
+            self.fractions[number] = max(fraction or 0.0, self.fractions.get(number, 0.0))
+            numbers = {*self.counts, *self.reads}
+            return sum(max(self.reads.get(n, 0), self.counts.get(n, Counts()).read) for n in numbers)
 
     def read_in(self, checkpoints: Mapping[int, Checkpoint]) -> None:
         """Take note of what the target says of all partitions, whoever works on them."""
@@ -67,6 +76,9 @@ class PartitionTeller:
         if isinstance(event, ChunkCommitted):
             tally.hear(self.number, event.counts, event.fraction)
             tally.announcer.announce(replace(event, counts=tally.in_all(), fraction=tally.fraction))
+        elif isinstance(event, StepMoved):
+            read = tally.move(self.number, event.read, event.fraction)
+            tally.announcer.announce(replace(event, read=read, fraction=tally.fraction))
         elif isinstance(event, ItemFailed):
             failure = replace(event.failure, partition=self.number)
             tally.announcer.announce(replace(event, failure=failure))

@@ -6,7 +6,7 @@ staged file's latest second may still be cut off, an old owner may still commit.
 
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchwright.engine.record_failure import place_of
 from batchwright.engine.split_step import standing_in
@@ -21,7 +21,7 @@ from batchwright.step import BoundStep
 class StepStanding:
     """What a step has committed. `place` is where it goes on; empty: from the start, or it is complete.
 
-    With `partitions` it goes on behind the last chunk of each.
+    With `partitions` it goes on behind the last chunk of each. `staged` are items of an atomic step: nobody sees them.
     """
 
     step: str
@@ -30,6 +30,7 @@ class StepStanding:
     counts: Counts
     place: str = ""
     partitions: int = 0
+    staged: bool = False
 
 
 def where_it_stands(
@@ -40,7 +41,8 @@ def where_it_stands(
     `store` is handed to sinks and must hold nothing: only targets that keep their checkpoints themselves are asked.
     """
     last = {step.key.step: step for step in history.steps(run.id)}
-    return tuple(_standing(name, run, last.get(name), bound.get(name), (history, store, clock)) for name in run.steps)
+    found = (_standing(name, run, last.get(name), bound.get(name), (history, store, clock)) for name in run.steps)
+    return tuple(replace(each, staged=each.step in run.atomic and not each.complete) for each in found)
 
 
 def _standing(

@@ -31,7 +31,7 @@ from batchwright.engine.work_partitions import WAIT_SECONDS, Crew, run_partition
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, InstanceKey
 from batchwright.model.errors import AlreadyRunningError, FencedError, StopRequestedError, WorkerDiedError
-from batchwright.model.events import ChunkCommitted, Event, ItemFailed
+from batchwright.model.events import ChunkCommitted, Event, ItemFailed, StepMoved
 from batchwright.model.exits import in_words
 from batchwright.model.result import StepResult
 from batchwright.model.work import Attempted, Death, Outcome, Work
@@ -184,7 +184,7 @@ class _Unowned:
 
 @dataclass(frozen=True, slots=True)
 class _Teller:
-    """Tells the run what is committed in a partition."""
+    """Tells the run how far a partition is."""
 
     task: PartitionTask
     number: int
@@ -194,7 +194,7 @@ class _Teller:
         return self.task.orders.heard
 
     def announce(self, event: Event) -> None:
-        if self.task.send is not None and isinstance(event, ChunkCommitted | ItemFailed):
+        if self.task.send is not None and isinstance(event, ChunkCommitted | ItemFailed | StepMoved):
             self.task.send((self.number, event))
 
 

@@ -51,6 +51,21 @@ class Counts:
             self.rollbacks + other.rollbacks,
         )
 
+    def __sub__(self, other: "Counts") -> "Counts":
+        """What came since, field by field."""
+        return Counts(
+            self.read - other.read,
+            self.written - other.written,
+            self.filtered - other.filtered,
+            self.failed_read - other.failed_read,
+            self.failed_process - other.failed_process,
+            self.failed_write - other.failed_write,
+            self.outputs - other.outputs,
+            self.retried - other.retried,
+            self.commits - other.commits,
+            self.rollbacks - other.rollbacks,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:

@@ -275,6 +275,8 @@ class JobFailedError(BatchwrightError):
         cause = result.error.removeprefix(f"step '{step}': ")
         mend = "then run" if getattr(error, "mend", "") else "mend it and run"
         after = f"{mend} it again: run {result.run} goes on"
+        unpublished = next((step.unpublished for step in result.steps if step.error), "")
+        after = f"{unpublished}; {after}" if unpublished else after
         if result.status is Status.COMPENSATED:
             after = "what it did outside is undone; to begin anew: --again (run(…, again=True) in Python)"
         elif result.status is Status.COMPENSATION_FAILED:

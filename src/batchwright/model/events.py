@@ -1,4 +1,7 @@
-"""Facts about something committed. Events follow the commit: one per chunk and per failure, never per item."""
+"""Facts about something committed. Events follow the commit: one per chunk and per failure, never per item.
+
+StepMoved alone tells of work that is not committed yet.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -46,6 +49,20 @@ class ChunkCommitted:
 
 
 @dataclass(frozen=True, slots=True)
+class StepMoved:
+    """A chunk is in work, and so many items of the lap are done, not all committed. A few times a second at most.
+
+    The one event that follows no commit: it is for displays. What it tells may be done again after a crash.
+    """
+
+    run: int
+    step: str
+    read: int
+    fraction: float | None
+    waits: Waits = field(default_factory=Waits)
+
+
+@dataclass(frozen=True, slots=True)
 class ItemFailed:
     """An item was set aside, in a chunk that is committed."""
 
@@ -73,4 +90,4 @@ class JobFinished:
     result: JobResult
 
 
-Event = JobStarted | StepStarted | ChunkCommitted | ItemFailed | StepFinished | JobFinished
+Event = JobStarted | StepStarted | ChunkCommitted | StepMoved | ItemFailed | StepFinished | JobFinished

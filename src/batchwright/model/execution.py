@@ -35,6 +35,9 @@ class Origin:
 REPLAYS, COMPENSATES, SECRETS = "replays", "compensates", "secrets"
 """What a definition says of what can be done later: steps that replay, and that compensate; secrets that were given."""
 
+ADDS, ATOMIC = "adds", "atomic"
+"""What it says of steps for those who look: which add once more when they are run again; how some publish."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
@@ -121,7 +124,22 @@ class JobExecution:
     @property
     def compensable(self) -> bool:
         """Whether any step can undo what it did outside."""
-        return bool(self.definition.get(COMPENSATES))
+        return bool(self.compensated)
+
+    @property
+    def compensated(self) -> tuple[str, ...]:
+        """The steps that undo what they did outside when the run is rolled back."""
+        return tuple(self.definition.get(COMPENSATES, ()))
+
+    @property
+    def adding(self) -> tuple[str, ...]:
+        """The steps that add once more what they have added when they are run again from their start."""
+        return tuple(self.definition.get(ADDS, ()))
+
+    @property
+    def atomic(self) -> Mapping[str, Any]:
+        """The steps that publish everything at once, each with how: True, or "transaction"."""
+        return dict(self.definition.get(ATOMIC, {}))
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from batchwright.model.checkpoint import Counts
 from batchwright.model.failure import Failure
+from batchwright.model.publication import Atomic
 from batchwright.model.status import Status
 from batchwright.model.waits import Waits
 
@@ -29,8 +30,8 @@ class Failures:
 class StepResult:
     """How one step ended. Counts are those of the lap: all attempts since its start.
 
-    `read_before` is how many of the items earlier runs of the lap have read. `warning` is what a person should know of
-    a step that was left as it is. `waits` is where the time of this run went.
+    `before` are those that earlier runs have left. `warning` is what a person should know of a step that was left as it
+    is. `waits` is where the time of this run went. `atomic` says how a step publishes everything at once, if it does.
     """
 
     name: str
@@ -41,9 +42,29 @@ class StepResult:
     error: str = ""
     guarantee: str = ""
     already_complete: bool = False
-    read_before: int = 0
+    before: Counts = field(default_factory=Counts)
     warning: str = ""
     waits: Waits = field(default_factory=Waits)
+    atomic: Atomic = False
+
+    @property
+    def counts_now(self) -> Counts:
+        """The counts of this run alone."""
+        return self.counts - self.before
+
+    @property
+    def read_before(self) -> int:
+        """How many of the items earlier runs have read."""
+        return self.before.read
+
+    @property
+    def unpublished(self) -> str:
+        """What has become of the outputs of an atomic step that has begun and published nothing, in words."""
+        if not self.atomic or self.status is None or self.status.complete:
+            return ""
+        if self.atomic == "transaction" or not self.counts.read:
+            return "nothing is published, and nothing is kept"
+        return f"nothing is published; {self.counts.outputs:,} outputs are staged, and kept for the run that goes on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +93,11 @@ class JobResult:
         return sum((step.counts for step in self.steps), Counts())
 
     @property
+    def counts_now(self) -> Counts:
+        """The same of this run alone, without what earlier runs have done."""
+        return sum((step.counts_now for step in self.steps), Counts())
+
+    @property
     def read(self) -> int:
         """Input items read, over all steps."""
         return self.counts.read
@@ -79,7 +105,12 @@ class JobResult:
     @property
     def read_now(self) -> int:
         """Input items that this run has read itself."""
-        return sum(step.counts.read - step.read_before for step in self.steps)
+        return self.counts_now.read
+
+    @property
+    def leaves_failures(self) -> bool:
+        """Whether this run has set items aside, or some that earlier runs have set aside are open."""
+        return any(step.counts.failed and step.status is not Status.COMPLETED for step in self.steps)
 
     @property
     def written(self) -> int:
@@ -125,7 +156,7 @@ def _describe(step: StepResult) -> str:
     counts = step.counts
     return (
         f"{step.name}: {step.status}, read {counts.read:,} = written {counts.written:,}"
-        f" + filtered {counts.filtered:,} + failed {counts.failed:,}"
+        f" + filtered {counts.filtered:,} + failed {counts.failed:,}{step.unpublished and f'; {step.unpublished}'}"
     )
 
 

@@ -9,12 +9,15 @@ from batchwright.model.status import Status
 
 
 def summary_lines(result: JobResult, pace: tuple[int, float] | None = None) -> list[str]:
-    """How a run ended, in about six lines. `pace`, items and seconds, goes before what the result says of its rate."""
+    """How a run ended, in about six lines: what it has done itself, and, where earlier runs did more, what there is.
+
+    `pace`, items and seconds, goes before what the result says of its rate.
+    """
     if result.already_complete:
         return [f"{printable(result.job)}: already complete (run {result.run}), nothing to do", *_warnings(result)]
     if not result.run:
         return [f"{printable(result.job)}: stopped before it began", f"  {printable(result.error)}"]
-    counts = result.counts
+    counts = result.counts_now
     rate = items_per_second(*(pace or (result.read_now, sum(step.seconds for step in result.steps))))
     lines = [
         f"{printable(result.job)}: {status_words(result.status)} (run {result.run}) in {duration(result.seconds)}",
@@ -22,6 +25,9 @@ def summary_lines(result: JobResult, pace: tuple[int, float] | None = None) -> l
         f"  outputs {counts.outputs:,}, retried {counts.retried:,}, rolled back {counts.rollbacks:,} chunks",
         f"  {rate}, peak memory {size(result.peak_memory_bytes)}",
     ]
+    if result.counts != counts:
+        lines.append(f"  in all, with what was done before: {balance(result.counts)}")
+    lines += [f"  {printable(step.name)}: {step.unpublished}" for step in result.steps if step.unpublished]
     if result.status is Status.STOPPED and result.error:
         lines.insert(1, f"  {printable(result.error)}")
     if result.failure_file:

@@ -6,12 +6,20 @@ The one rule: it never harms the run. A stream that is gone or full ends the dis
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO, cast
 
 from batchwright.model.checkpoint import Counts
-from batchwright.model.events import ChunkCommitted, Event, JobFinished, JobStarted, StepFinished, StepStarted
+from batchwright.model.events import (
+    ChunkCommitted,
+    Event,
+    JobFinished,
+    JobStarted,
+    StepFinished,
+    StepMoved,
+    StepStarted,
+)
 from batchwright.model.result import JobResult
 from batchwright.observers.harmless_stream import HarmlessStream
 from batchwright.observers.plain_text import balance, duration, printable, size, status_words, summary_lines
@@ -24,6 +32,7 @@ PLAIN_LINE_SECONDS = 10.0
 RATE_SECONDS = 10.0
 LINES_SHOWN = 12
 BAR_WIDTH = 20
+LEAST_BAR_WIDTH = 6
 
 
 class Progress:
@@ -63,6 +72,8 @@ class Progress:
             self._show_step_start(event)
         elif isinstance(event, ChunkCommitted):
             self._show_chunk(event)
+        elif isinstance(event, StepMoved):
+            self._show_move(event)
         elif isinstance(event, StepFinished):
             self._show_step_end(event)
         elif isinstance(event, JobFinished):
@@ -118,8 +129,21 @@ class Progress:
         now = self._monotonic()
         track.advance(event.counts, event.fraction, now)
         track.longest_wait = event.waits.longest
+        self._say_now_and_then(track, now)
+
+    def _show_move(self, event: StepMoved) -> None:
+        """Show what is done of the chunk in work. What is committed, and all results, are counted elsewhere."""
+        track = self._tracks.get(event.step)
+        if track is None:
+            return
+        now = self._monotonic()
+        track.move(event.read, event.fraction, now)
+        track.longest_wait = event.waits.longest
+        self._say_now_and_then(track, now)
+
+    def _say_now_and_then(self, track: "_Track", now: float) -> None:
         if self._moving and not self._is_live and track.plain_line_is_due(now):
-            self._say(f"{printable(track.name)}: {track.facts(now, self._memory.used())}")
+            self._say(f"{printable(track.name)}: {', '.join(track.facts(now, self._memory.used()))}")
 
     def _show_step_end(self, event: StepFinished) -> None:
         words = f"{status_words(event.status)} in {duration(event.seconds)}, {balance(event.counts)}"
@@ -169,18 +193,23 @@ class Progress:
         return Group(*shown, *([Text(self._notice)] if self._notice else []))
 
 
-def _lines_of(track: "_Track", names: int, width: int, facts: str, now: float) -> "Iterator[RenderableType]":
-    """One line; two at the end of a step where the balance would be cut: it is never lost."""
+def _lines_of(track: "_Track", names: int, width: int, facts: Sequence[str], now: float) -> "Iterator[RenderableType]":
+    """One line, of which nothing is cut: the bar shrinks first, then the last facts are left out.
+
+    Two lines at the end of a step where the balance would be cut: it is never lost.
+    """
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
-    words = ", ".join(track.end) or facts
+    names = min(names, width // 3)
+    words = ", ".join(track.end) or _fitting(facts, width - names - LEAST_BAR_WIDTH - 2)
     broken = bool(track.end) and names + BAR_WIDTH + len(words) + 2 > width
+    room = width - names - len(track.end[0] if broken else words) - 2
     bar = ProgressBar(
         total=1.0,
         completed=track.fraction or 0.0,
-        width=BAR_WIDTH,
+        width=max(LEAST_BAR_WIDTH, min(BAR_WIDTH, room)),
         pulse=track.fraction is None,
         animation_time=now - track.began,
         style="bright_black",
@@ -188,13 +217,25 @@ def _lines_of(track: "_Track", names: int, width: int, facts: str, now: float) -
         finished_style="green",
     )
     line = Table.grid(padding=(0, 1))
-    line.add_column(min_width=min(names, width // 3))
+    line.add_column(min_width=names)
+    name = printable(track.name)
     line.add_row(
-        Text(printable(track.name)), bar, Text(track.end[0] if broken else words, overflow="ellipsis", no_wrap=True)
+        Text(name if len(name) <= names else f"{name[: names - 1]}…"),
+        bar,
+        Text(track.end[0] if broken else words, overflow="ellipsis", no_wrap=True),
     )
     yield line
     if broken:
         yield Text(f"  {track.end[1]}")
+
+
+def _fitting(facts: Sequence[str], room: int) -> str:
+    """As many of the facts as there is room for; the first ones say most."""
+    words = facts[0]
+    for fact in facts[1:]:
+        if len(words) + len(fact) + 2 <= room:
+            words += f", {fact}"
+    return words
 
 
 class _Track:
@@ -205,27 +246,37 @@ class _Track:
 
     def __init__(self, name: str, counts: Counts, fraction: float | None, now: float) -> None:
         self.name, self.counts, self.fraction = name, counts, fraction
+        self.done = counts.read
         self.end: tuple[str, ...] = ()
         self.longest_wait = ""
         self.goes_on = bool(counts.read)
         self._passing_over = self.goes_on
         self._said_at, self._said_fraction = now, fraction or 0.0
-        self._measure_from(counts, fraction, now)
+        self._measure_from(counts.read, fraction, now)
 
     def advance(self, counts: Counts, fraction: float | None, now: float) -> None:
-        self.counts, self.fraction = counts, fraction
+        self.counts, self.done = counts, max(self.done, counts.read)
+        self._measure(fraction, now)
+
+    def move(self, done: int, fraction: float | None, now: float) -> None:
+        """Take note of what is done of the chunk in work."""
+        self.done = max(self.done, done)
+        self._measure(fraction, now)
+
+    def _measure(self, fraction: float | None, now: float) -> None:
+        self.fraction = fraction if fraction is None else max(fraction, self.fraction or 0.0)
         if self._passing_over:
             self._passing_over = False
-            self._measure_from(counts, fraction, now)
+            self._measure_from(self.done, fraction, now)
             return
-        self._seen.append((now, counts.read))
+        self._seen.append((now, self.done))
         while len(self._seen) > 2 and self._seen[1][0] <= now - RATE_SECONDS:  # noqa: PLR2004 - two make a rate
             self._seen.popleft()
 
     @property
     def items(self) -> int:
         """Items since the place that is measured from."""
-        return self.counts.read - self._first_read
+        return max(0, self.counts.read - self._first_read)
 
     @property
     def seconds(self) -> float:
@@ -241,17 +292,18 @@ class _Track:
         self._said_at, self._said_fraction = now, self.fraction or 0.0
         return True
 
-    def _measure_from(self, counts: Counts, fraction: float | None, now: float) -> None:
-        self.began, self._first_read = now, counts.read
+    def _measure_from(self, done: int, fraction: float | None, now: float) -> None:
+        self.began, self._first_read = now, done
         self._first_fraction = fraction or 0.0
-        self._seen = deque([(now, counts.read)])
+        self._seen = deque([(now, done)])
 
-    def facts(self, now: float, memory: int) -> str:
+    def facts(self, now: float, memory: int) -> Sequence[str]:
+        """What there is to say, the most important first."""
         counts = self.counts
         if self._passing_over:
-            return f"goes on after item {counts.read:,}"
+            return [f"goes on after item {counts.read:,}"]
         rate = self._rate(now)
-        parts = [f"{counts.read:,} read", *([f"{rate:,.0f}/s"] if rate or not self.goes_on else [])]
+        parts = [f"{self.done:,} read", *([f"{rate:,.0f}/s"] if rate or not self.goes_on else [])]
         if self.fraction is not None:
             parts.insert(0, f"{self.fraction:.0%}")
             left = self._seconds_left(now)
@@ -259,11 +311,11 @@ class _Track:
         parts += [f"{counts.failed:,} failed"] if counts.failed else []
         parts += [f"{counts.retried:,} retried"] if counts.retried else []
         parts += [self.longest_wait] if self.longest_wait else []
-        return ", ".join([*parts, size(memory)])
+        return [*parts, size(memory)]
 
     def _rate(self, now: float) -> float:
         since, read = self._seen[0]
-        return (self.counts.read - read) / (now - since) if now > since else 0.0
+        return (self.done - read) / (now - since) if now > since else 0.0
 
     def _seconds_left(self, now: float) -> float | None:
         if self.fraction is None or self.fraction <= self._first_fraction:

@@ -120,6 +120,10 @@ def _always() -> None:
     """Nobody else can own it."""
 
 
+def _nobody(_ordinal: int, _now: float) -> None:
+    """Nobody looks on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What a sink is opened for: whose checkpoint it keeps, and where, if its target cannot keep it.
@@ -129,6 +133,7 @@ class Scope:
     published file that was moved away or changed since counts as complete. `keys` says where those that the step has
     seen are kept, if it asks for that; `secrets` are texts that nothing stored may hold. `owned` raises FencedError
     once the work may be somebody else's: whoever asks between looking at a fence and raising it fences no successor.
+    `called` may be told each ordinal that a slow writer is done with, and when, so that people see it move.
     """
 
     key: StepKey
@@ -140,6 +145,7 @@ class Scope:
     secrets: Sequence[str] = ()
     keys: KeySpace | None = None
     owned: Callable[[], object] = _always
+    called: Callable[[int, float], object] = _nobody
 
     def save(self, checkpoint: Checkpoint, failures: Sequence[Failure], digests: Sequence[bytes] = ()) -> None:
         """Store all in the store, in one durable transaction."""

@@ -58,11 +58,12 @@ class FilePart:
         )
         return file_changes(file.absolute, file.path, looked_at, finished=finished and self.end is None)
 
-    def fraction(self, position: Position) -> float | None:
-        """How much of the part lies before the position's block."""
-        length = (self.ground["byte"] if self.end is None else self.end) - self.start[0]
-        done = 0 if position.anchor is None else position.anchor[0] - self.start[0]
-        return min(1.0, done / length) if length else 1.0
+    def fraction(self, position: Position, file: LineFile) -> float | None:
+        """About how much of the part lies before a position."""
+        start, end = self.start[0], self.ground["byte"] if self.end is None else self.end
+        before = start if position.anchor is None else position.anchor[0]
+        into = file.bytes_into(position, before, end, start)
+        return min(1.0, (before - start + into) / (end - start)) if end > start else 1.0
 
 
 def split_file(

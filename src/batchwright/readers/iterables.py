@@ -88,7 +88,7 @@ class SequenceReader:
     def fraction(self, position: Position) -> float | None:
         """The position's part of the sequence."""
         first, length = self._start(None), self._end - self._start(None)
-        return min(1.0, (self._start(position) - first) / length) if length else 1.0
+        return min(1.0, (self._start(position) + position.offset - first) / length) if length else 1.0
 
     def fingerprint(self, position: Position) -> None:  # noqa: ARG002 - the port gives it
         """Nothing of its own: the position's witness is enough."""

@@ -80,7 +80,9 @@ class LineReader(Generic[Item]):
 
     def fraction(self, position: Position) -> float | None:
         """The position's part of the file's bytes."""
-        return self.file.fraction(position) if self.only is None else self.only.fraction(position)
+        if self.only is None:
+            return self.file.fraction(position)
+        return self.only.fraction(position, self.file)
 
     @property
     def undivided(self) -> str:

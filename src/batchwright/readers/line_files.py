@@ -24,6 +24,11 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 
 KEPT_BYTES = 64 * 1024
 
+SAMPLE_BYTES = 16 * 1024
+
+LINE_BYTES = 4 * 1024
+"""As long as a line may well be."""
+
 
 @dataclass(frozen=True, slots=True)
 class LineFile:
@@ -55,14 +60,40 @@ class LineFile:
             raise SourceError(f"'{self.path}' cannot be read", reason, f"looked for {self.absolute}") from None
 
     def fraction(self, position: Position) -> float | None:
-        """How much of the file lies before the position's block; None if the file cannot be looked at."""
-        if position.anchor is None:
-            return 0.0
+        """About how much of the file lies before the position; None if the file cannot be looked at."""
         try:
             size = os.stat(self.absolute).st_size  # noqa: PTH116 - the path is a text
         except OSError:
             return None
-        return min(1.0, position.anchor[0] / size) if size else 1.0
+        if not position.offset and position.anchor is None:
+            return 0.0
+        before: int = 0 if position.anchor is None else position.anchor[0]
+        return min(1.0, (before + self.bytes_into(position, before, size)) / size) if size else 1.0
+
+    def bytes_into(self, position: Position, before: int, end: int, start: int = 0) -> float:
+        """About how many bytes of its block, which begins at `before`, lie before a position.
+
+        Blocks are long, and what is shown should move within them. The items from `start` to the block tell how long
+        one is; in the first block the file's beginning does. It never says more than surely belongs to the block.
+        """
+        if not position.offset:
+            return 0.0
+        items = position.ordinal - position.offset
+        if before > start and items > 0:
+            length = (before - start) / items
+        else:
+            try:
+                with open(self.absolute, "rb") as file:  # noqa: PTH123 - the path is a text
+                    sample = file.read(SAMPLE_BYTES)
+            except OSError:
+                return 0.0
+            length = len(sample) / (sample.count(b"\n") or 1)
+        # What is left and fits into a block is one; a block ends at the last line that is read whole.
+        block = end - before if end - before <= self.block_bytes else self.block_bytes - self._cut_off()
+        return max(0.0, min(block, position.offset * length))
+
+    def _cut_off(self) -> int:
+        return min(LINE_BYTES, self.block_bytes // 2)
 
 
 @dataclass(frozen=True, slots=True)

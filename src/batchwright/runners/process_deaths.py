@@ -15,5 +15,5 @@ def error_of(task: Task, death: Death) -> BaseException:
         limit = task.item_timeout_seconds
         over = "the step's time for an item" if limit is None else f"item_timeout_seconds={limit:g}"
         return TimeoutError(f"the item took longer than {over}; its process was ended")
-    mend = "mend what it does with this item, or set such items aside with skip=Skip(on=WorkerDiedError)"
+    mend = "mend what it does with this item, or set such items aside with skip=Skip(on=batchwright.WorkerDiedError)"
     return WorkerDiedError(task.step, death.code, f"it {in_words(death.code)} while it processed the item", mend)

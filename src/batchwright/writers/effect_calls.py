@@ -159,7 +159,9 @@ class EffectSink(FunctionSink[Out_contra]):
                 raise ItemsFailed({index: error}, attempted=index + 1) from error
             reach("K25")
             done = [self._done(intent, receipt)]
-            late = self._interrupted or self._scope.clock.monotonic() - began >= CHUNK_SECONDS
+            now = self._scope.clock.monotonic()
+            self._scope.called(numbered.ordinal, now)
+            late = self._interrupted or now - began >= CHUNK_SECONDS
             if late and index + 1 < len(outputs):
                 self._save(done)
                 raise ItemsFailed({}, attempted=index + 1)

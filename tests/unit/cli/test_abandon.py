@@ -24,7 +24,7 @@ def test_it_says_what_is_left_and_how_to_begin_anew(stopped):
     head, step, anew = ended.err.replace("building\n", "").splitlines()
     assert head == "run 1 of again is abandoned"
     assert step == f"  add: leaves 2 outputs in sqlite:///{stopped.folder}/shop.db log"
-    assert anew == "to begin anew: batchwright run jobs.py:again --again"
+    assert anew == "to begin anew: batchwright run jobs.py:again --again --yes  # what it added is added a second time"
     assert stopped.call(*AGAIN).code == 2
     assert stopped.call("resume", "1").code == 2
     assert stopped.call(*AGAIN, "--again", "--yes").code == 0

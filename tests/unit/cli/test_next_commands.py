@@ -27,7 +27,7 @@ def after(run: JobExecution, open_failures: int = 0, ledger: Path | None = None,
     return next_commands(Situation(run, open_failures, **more), ledger)
 
 
-GO_ON = "batchwright run sales.py:daily --day 2026-11-22 --no-dry-run --names 'a b' --names c"
+RUN = "batchwright run sales.py:daily --day 2026-11-22 --no-dry-run --names 'a b' --names c"
 
 
 def test_after_a_clean_end_there_is_nothing_to_do():
@@ -45,13 +45,27 @@ def test_failures_are_looked_at_and_replayed_once_the_run_is_complete():
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.STOPPED, Status.LOST])
 def test_a_run_that_did_not_end_well_is_gone_on_with(status):
-    assert after(execution(status)) == [GO_ON]
-    assert after(execution(status), 3) == ["batchwright failures 12", GO_ON]
+    assert after(execution(status)) == ["batchwright resume 12"]
+    assert after(execution(status), 3) == ["batchwright resume 12", "batchwright failures 12"]
 
 
 @pytest.mark.parametrize("status", [Status.ABANDONED, Status.COMPENSATED])
 def test_what_is_given_up_or_undone_is_begun_anew(status):
-    assert after(execution(status), 3) == [f"{GO_ON} --again"]
+    assert after(execution(status), 3) == [f"{RUN} --again"]
+
+
+def test_to_begin_anew_what_adds_again_takes_a_yes_and_says_so():
+    twice = "  # what it added is added a second time"
+    adds = {"adds": ["book", "pay"], "compensates": ["pay"]}
+    assert after(execution(Status.ABANDONED, definition=adds)) == [f"{RUN} --again --yes{twice}"]
+    assert after(execution(Status.COMPENSATED, definition=adds)) == [f"{RUN} --again --yes{twice}"]
+    undone = {"adds": ["pay"], "compensates": ["pay"]}
+    assert after(execution(Status.COMPENSATED, definition=undone)) == [f"{RUN} --again"]
+    assert after(execution(Status.ABANDONED, definition=adds, origin=None)) == [
+        "from Python: run(sales, again=True, yes=True)"
+    ]
+    staged = {"adds": ["book"], "atomic": {"book": True}}
+    assert after(execution(Status.ABANDONED, definition=staged, steps=("book",))) == [f"{RUN} --again"]
 
 
 def test_a_rollback_that_failed_is_gone_on_with():
@@ -68,13 +82,13 @@ def test_a_running_job_can_be_stopped():
 
 def test_the_ledger_is_named_where_it_would_not_be_found():
     assert after(execution(Status.STOPPED, parameters={}), 0, Path("/data/my ledger.db")) == [
-        "batchwright run sales.py:daily --ledger '/data/my ledger.db'"
+        "batchwright resume 12 --ledger '/data/my ledger.db'"
     ]
 
 
 def test_secrets_that_have_to_be_given_again_stand_behind_the_command():
     run = execution(Status.STOPPED, parameters={}, definition={"secrets": ["api_key"]})
-    assert after(run) == ["batchwright run sales.py:daily  # needs BATCHWRIGHT_API_KEY"]
+    assert after(run) == ["batchwright resume 12  # needs BATCHWRIGHT_API_KEY"]
 
 
 def test_a_job_started_from_python_names_the_call():
@@ -156,9 +170,9 @@ def test_every_command_that_is_named_can_be_called(kind, end, shop, monkeypatch)
         words = shlex.split(text, comments=True)
         assert words[0] == "batchwright", text
         ended = shop.call(*words[1:], *(["--yes"] if words[1] in ("abandon", "rollback") else []))
-        # To begin anew may ask for a yes, and after the first command that went on there is nothing to go on with.
+        # After the first command that went on there is nothing to go on with.
         done = "already complete" in ended.err or "is COMPLETED" in ended.err
-        assert ended.code in (0, 3) or "say yes with --yes" in ended.err or done, (text, ended.err)
+        assert ended.code in (0, 3) or done, (text, ended.err)
 
 
 def _end_so(shop, kind: str, end: str):
@@ -184,7 +198,7 @@ def _named(text: str) -> set[str]:
 def test_a_secret_that_the_run_had_has_to_be_given_again(shop, monkeypatch):
     monkeypatch.delenv("BATCHWRIGHT_TOKEN", raising=False)
     ended = shop.call("run", "jobs.py:fetch", "--token", "t0ps3cret", "--limit", "1", "--n", "2")
-    assert ended.err.splitlines()[-1] == "next: batchwright run jobs.py:fetch --n 2  # needs BATCHWRIGHT_TOKEN"
+    assert ended.err.splitlines()[-1] == "next: batchwright resume 1  # needs BATCHWRIGHT_TOKEN"
     for words in (("resume", "1"), ("replay", "1"), ("rollback", "1")):
         ended = shop.call(*words)
         assert ended.code == 2

@@ -25,16 +25,14 @@ def test_one_signal_stops_the_run_at_the_end_of_its_chunk(shop, name, code, noti
     assert [line for line in ended.err.splitlines() if "stopping" in line] == [notice]
     assert "signalled: stopped (run 1)" in ended.err
     assert "read 5 = written 5" in ended.err
-    assert ended.err.splitlines()[-1] == f"next: batchwright run jobs.py:signalled --name {name}"
+    assert ended.err.splitlines()[-1] == "next: batchwright resume 1"
     assert "Traceback" not in ended.err
 
 
 def test_a_second_signal_stops_it_at_once(shop):
     ended = shop.spawn("run", "jobs.py:signalled", "--signals", "2")
     assert ended.code == 130
-    assert ended.err.splitlines()[-1] == (
-        "stopped at once: what was committed stays; go on with: batchwright run jobs.py:signalled --signals 2"
-    )
+    assert ended.err.splitlines()[-1] == ("stopped at once: what was committed stays; go on with: batchwright resume 1")
     assert "Traceback" not in ended.err
     again = shop.spawn("run", "jobs.py:signalled", "--signals", "0")
     assert again.code == 0

@@ -48,7 +48,7 @@ def test_a_killed_run_is_lost_and_says_how_to_go_on(shop):
     assert ended.err == "run 1 of killed: its process is gone; go on with: batchwright resume 1\n"
     warned, following = shop.call("show", "1").err.splitlines()
     assert "those of its last report" in warned
-    assert following == "next: batchwright run jobs.py:killed"
+    assert following == "next: batchwright resume 1"
     shop.mend()
     assert shop.call("run", "jobs.py:killed").code == 0
     assert shop.call("status").err == ""

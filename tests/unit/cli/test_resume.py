@@ -25,7 +25,7 @@ def test_a_stopped_run_is_resumed_in_parts_with_the_parameters_it_had(shop):
     shop.call("run", "jobs.py:sales", "--day", "2026-11-22", "--n", "30", "--limit", "10")
     ended = shop.call("resume", "1", "--limit", "10")
     assert ended.code == 5
-    assert "next: batchwright run jobs.py:sales --day 2026-11-22 --n 30" in ended.err
+    assert "next: batchwright resume 2" in ended.err
     ended = shop.call("resume", "1", "--json")
     assert (ended.code, ended.document["run"], ended.document["counts"]["read"]) == (3, 3, 30)
 
@@ -48,7 +48,9 @@ def test_complete_work_is_refused_with_the_command_that_begins_it_anew(shop):
     assert ended.code == 2
     refusal, command = ended.err.splitlines()
     assert refusal.startswith("error: run 2 of job 'again' is COMPLETED; there is nothing to go on with; begin it anew")
-    assert command == "next: batchwright run jobs.py:again --again"
+    assert command == (
+        "to begin anew: batchwright run jobs.py:again --again --yes  # what it added is added a second time"
+    )
 
 
 def test_work_under_way_is_refused_as_running_elsewhere(shop):

@@ -7,6 +7,8 @@ import pytest
 
 from batchwright.job import Job
 from batchwright.ledgers.sqlite import SqliteLedger
+from batchwright.model.execution import RunRequest
+from batchwright.model.status import Status
 from batchwright.origins import load_function
 
 SALES = ("run", "jobs.py:sales", "--day", "2026-11-22")
@@ -102,7 +104,7 @@ def test_a_failing_step_is_exit_code_1_with_one_line_and_no_traceback(shop):
     assert "Traceback" not in ended.err
     error, following = ended.err.splitlines()[-2:]
     assert error.startswith(r"error: step 'load' of job 'sales' failed; ValueError: =row 7 [red]\x1b[31m is wrong")
-    assert following == "next: batchwright run jobs.py:sales --day 2026-11-22 --mood s"
+    assert following == "next: batchwright resume 1"
     assert error.endswith("; mend it and run it again: run 1 goes on")
     assert len(rows(shop, "sales")) == 7
     shop.mend()
@@ -131,7 +133,7 @@ def test_a_failed_run_is_one_object_too(shop):
 def test_a_limit_stops_the_run_and_the_next_one_goes_on(shop):
     ended = shop.call("run", "jobs.py:again", "--n", "10", "--limit", "4")
     assert ended.code == 5
-    assert ended.err.splitlines()[-1] == "next: batchwright run jobs.py:again --n 10"
+    assert ended.err.splitlines()[-1] == "next: batchwright resume 1"
     assert len(rows(shop, "log")) == 4
     assert shop.call("run", "jobs.py:again", "--n", "10").code == 0
     assert len(rows(shop, "log")) == 10
@@ -163,12 +165,23 @@ def test_work_that_another_process_is_at_is_not_started(shop):
     assert ended.code == 4
     assert ended.err.startswith("error: job 'again' is already running with these parameters; ")
     assert (ended.document["exit_code"], ended.document["status"]) == (4, None)
+    assert "next: " not in ended.err, "nothing in the ledger says which run it would be"
     assert len(rows(shop, "log")) == 2
+
+
+def test_who_is_in_the_way_is_named_with_the_command_that_stops_it(shop):
+    shop.call("run", "jobs.py:again", "--n", "9", "--limit", "2")
+    job = Job.of(load_function("jobs.py:again"), n=9)
+    with closing(SqliteLedger(shop.folder / ".batchwright" / "ledger.db")) as ledger, ledger.own(job.key):
+        ledger.move_run(ledger.begin_run(RunRequest(job.key, {"n": 9}, ("add",), job.origin)).id, Status.RUNNING)
+        ended = shop.spawn("run", "jobs.py:again", "--n", "9")
+        assert (ended.code, ended.err.splitlines()[-1]) == (4, "next: batchwright stop 2")
+        assert shop.call("stop", "2").code == 0
 
 
 def test_the_ledger_can_be_named(shop):
     ended = shop.call("run", "jobs.py:again", "--ledger", "elsewhere.db", "--limit", "1")
-    assert ended.err.splitlines()[-1] == "next: batchwright run jobs.py:again --ledger elsewhere.db"
+    assert ended.err.splitlines()[-1] == "next: batchwright resume 1 --ledger elsewhere.db"
     assert (shop.folder / "elsewhere.db").exists()
     assert not (shop.folder / ".batchwright").exists()
 

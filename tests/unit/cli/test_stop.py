@@ -45,7 +45,7 @@ def test_a_run_that_was_stopped_is_told_how_to_go_on_with(shop):
     assert ended.code == 0
     assert ended.err.splitlines() == [
         "run 1 of sales is not at work: stopped",
-        "next: batchwright run jobs.py:sales --day 2026-11-22",
+        "next: batchwright resume 1",
     ]
 
 
@@ -55,7 +55,7 @@ def test_a_lost_run_is_told_how_to_go_on_with(shop):
     assert ended.code == 0
     assert ended.err.splitlines() == [
         "run 1 of killed: nothing to stop, its process is gone",
-        "next: batchwright run jobs.py:killed",
+        "next: batchwright resume 1",
     ]
     shop.mend()
     assert shop.call("run", "jobs.py:killed").code == 0
@@ -171,7 +171,7 @@ def test_a_run_whose_time_is_over_exits_with_5_and_says_why(shop):
     ended = shop.spawn("run", "jobs.py:waiting", "--timeout", "0.2", "--no-progress")
     assert ended.code == 5
     assert "stopping at the end of this chunk: timeout_seconds=0.2 of job 'waiting' are over" in ended.err
-    assert ended.err.splitlines()[-1] == "next: batchwright run jobs.py:waiting"
+    assert ended.err.splitlines()[-1] == "next: batchwright resume 1"
     assert shop.call("status", "--json").document["runs"][0]["error"] == "timeout_seconds=0.2 of job 'waiting' are over"
 
 

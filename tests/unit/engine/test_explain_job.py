@@ -11,6 +11,7 @@ from batchwright.model.guarantee import Guarantee
 from batchwright.model.policy import Retry, Skip
 from batchwright.runners import Processes
 from batchwright.step import Step
+from batchwright.writers import insert
 
 
 class TouchedError(Exception):
@@ -107,6 +108,22 @@ def test_a_plain_function_as_target_is_at_least_once():
     assert step.may_happen_twice == (
         "the outputs of the up to 1,000 items of the chunk that a crash interrupts may be written again;"
         " process is called again for them"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "items"),
+    [
+        ({"workers": 16}, "3,000"),
+        ({"workers": 16, "max_in_flight": 64}, "64"),
+        ({"workers": 2, "partitions": 8, "write": insert("sqlite:///t.db", "t")}, "2,000"),
+        ({"runner": Processes(3), "partitions": 8, "write": insert("sqlite:///t.db", "t")}, "3,000"),
+    ],
+)
+def test_what_workers_read_ahead_is_among_what_a_crash_repeats(options, items):
+    (step,) = explain(Job("sales", Step("load", read=[1], process=clean, **({"write": Table()} | options)))).steps
+    assert f"process is called again for the up to {items} items that are read and not committed" in (
+        step.may_happen_twice
     )
 
 

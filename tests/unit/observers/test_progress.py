@@ -2,10 +2,13 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from tests.unit.observers.events import Ticking, committed, finished, started, step_finished, step_started
 
+from batchwright.model.events import StepMoved
+from batchwright.model.waits import Waits
 from batchwright.observers.progress import Progress
 
 
@@ -220,3 +223,24 @@ def test_nothing_is_shown_after_close():
     progress.close()
     progress(started())
     assert stream.getvalue() == ""
+
+
+def test_a_chunk_in_work_is_seen_to_move_before_it_is_committed():
+    clock = Ticking()
+    stream, progress = plain(clock)
+    progress(step_started())
+    clock.time += 2
+    progress(StepMoved(12, "load", 200, 0.2))
+    assert lines(stream) == ["load: 20%, 200 read, 100/s, 8.0 s left"]
+
+
+@pytest.mark.parametrize("name", ["load", "load-the-invoices-of-the-month-from-the-bank"])
+@pytest.mark.parametrize("columns", [60, 80, 100, 150])
+def test_facts_that_do_not_fit_are_left_out_whole(monkeypatch, columns, name):
+    moved = StepMoved(12, name, 1_234_567, 0.5, Waits(0.1, 0.8, 0.1))
+    events = step_started(), committed(1_000_000, 0.4, failed=1_016, retried=7)
+    text = live(monkeypatch, columns, *(replace(event, step=name) for event in events), moved)
+    last = text.splitlines()[-1].rstrip()
+    assert "50%, 1,234,567 read" in last
+    assert not last.endswith("…")
+    assert len(last) <= columns

@@ -200,3 +200,7 @@ def test_a_slow_source_that_is_passed_over_shows_that_it_is_at_work():
     assert len(empty) > 10
     with pytest.raises(GroundChangedError):
         list(reader.read(Position(101, 101)))
+
+
+def test_the_fraction_moves_within_a_block():
+    assert iterable_reader(range(2_000), 1_000).fraction(Position(500, 0, 500)) == 0.25

@@ -43,6 +43,16 @@ def records(reader: Any) -> list[Any]:
     return found
 
 
+def test_the_fraction_of_a_part_moves_within_a_block(tmp_path: Path):
+    path = tmp_path / "in.txt"
+    path.write_text("".join(f"line {number:03}\n" for number in range(400)))
+    whole = text_lines(path)
+    second = whole.part(whole.split(2)[1])
+    start = next(iter(second.read(None))).anchor
+    assert second.fraction(Position(50, start, 50)) == pytest.approx(0.25, abs=0.01)
+    assert second.fraction(Position(100, [start[0] + 450, 250], 50)) == pytest.approx(0.5, abs=0.01)
+
+
 def reasons_left_out(found: list[Any]) -> list[Any]:
     return [((record[0], record[2]) if isinstance(record, tuple) else record, place) for record, place in found]
 

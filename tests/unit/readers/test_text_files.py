@@ -10,7 +10,7 @@ from tests.unit.readers.reading import line_file, lines_and_bytes, places, recor
 from batchwright.model.block import Place, Position
 from batchwright.model.errors import GroundChangedError, SourceError
 from batchwright.ports import Checks, Measures, Reader
-from batchwright.readers import text_lines
+from batchwright.readers import csv_rows, text_lines
 from batchwright.readers.text_files import text_reader
 
 
@@ -169,6 +169,15 @@ def test_the_fraction_is_the_part_of_the_bytes(tmp_path):
     reader = text_lines(write(tmp_path, "a\nb\nc\nd\n"))
     assert [reader.fraction(Position(0, [byte, 0], 0)) for byte in (0, 2, 8)] == [0.0, 0.25, 1.0]
     assert reader.fraction(Position(0)) == 0.0
+
+
+def test_the_fraction_moves_within_a_block(tmp_path):
+    """Blocks are as long as small files: without it such a file would stand at 0% until it is done."""
+    path = write(tmp_path, "".join(f"line {number:03}\n" for number in range(400)))
+    for reader in (text_lines(path), csv_rows(path, header=["a"])):
+        assert reader.fraction(Position(100, None, 100)) == pytest.approx(0.25)
+        assert reader.fraction(Position(100, [450, 50], 50)) == pytest.approx(0.25)
+        assert reader.fraction(Position(900, None, 900)) == 1.0
 
 
 def test_a_changed_file_is_noticed_at_the_anchor(tmp_path):
