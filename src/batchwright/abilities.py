@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from batchwright.model.block import Position
+from batchwright.model.checkpoint import Checkpoint
 
 
 @runtime_checkable
@@ -54,6 +55,15 @@ class HasIdentity(Protocol):
 
     def identity(self) -> str:
         """An id that copies of the database share and no other has; empty if it has none yet."""
+        ...
+
+
+@runtime_checkable
+class Looks(Protocol):
+    """A sink whose `recall` puts its target in order first: it can say what that would find without touching it."""
+
+    def look(self) -> Checkpoint | None:
+        """What `recall` would give, or the error that it would raise. Locks and changes nothing."""
         ...
 
 

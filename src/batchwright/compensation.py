@@ -7,11 +7,12 @@ from contextlib import closing
 from pathlib import Path
 
 from batchwright.engine.announce import Announcer
+from batchwright.engine.close_lost import close_lost
 from batchwright.engine.compensate_lap import compensable_steps, compensate_lap, undone
 from batchwright.engine.run_step import RunContext
 from batchwright.engine.stop import watched
 from batchwright.job import Job
-from batchwright.launch import Stop, SystemClock
+from batchwright.launch import Stop, SystemClock, bind
 from batchwright.model.errors import CompensationFailedError, LedgerError, NotCompensableError
 from batchwright.model.execution import JobExecution
 from batchwright.model.result import RollbackResult
@@ -73,7 +74,7 @@ def require_compensable(run: JobExecution, job: Job) -> None:
 
 def _roll_back(named: JobExecution, job: Job, ledger: Ledger, history: History, stop: Stop) -> RollbackResult:
     with ledger.own(named.key) as ownership:
-        ledger.close_lost(named.key)
+        close_lost(ledger.last_run(named.key), bind(job, durable=ledger.durable), ledger, SystemClock(), ownership)
         run = _newest_of_lap(history, named)
         require_compensable(run, job)
         context = _context(run, job, ledger, ownership, stop)

@@ -11,7 +11,8 @@ from typing import Any, cast
 from batchwright.engine.announce import Announcer
 from batchwright.engine.replay_job import ReplayOptions, replay_job
 from batchwright.engine.reread_items import Items
-from batchwright.engine.run_job import RunOptions, Surroundings, never_begun, run_job
+from batchwright.engine.run_job import never_begun, run_job
+from batchwright.engine.set_up_run import RunOptions, Surroundings
 from batchwright.engine.stop import Stop, pause, watched
 from batchwright.engine.tell_time import SystemClock
 from batchwright.job import Job, one_step_job

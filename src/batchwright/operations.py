@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from batchwright.engine.abandon_job import AbandonResult, StepLeft, abandon_job
+from batchwright.engine.announce import Announcer
+from batchwright.engine.foresee_run import Foreseen, foresee_run
 from batchwright.engine.prune_ledger import PruneResult, PruneRule, instances_of, prune_ledger
 from batchwright.engine.record_failure import error_text
+from batchwright.engine.set_up_run import RunOptions
 from batchwright.engine.try_job import StepTrial, Trial, TrialOptions, try_job
 from batchwright.engine.where_it_stands import StepStanding, where_it_stands
 from batchwright.job import Job
-from batchwright.launch import Stop, SystemClock, bind, open_history, open_ledger, run
+from batchwright.launch import Stop, SystemClock, bind, open_history, open_ledger, run, surroundings
 from batchwright.ledgers.memory import MemoryLedger
+from batchwright.ledgers.remembered import RememberedLedger
 from batchwright.model.checkpoint import InstanceKey
 from batchwright.model.errors import (
     AbandonedError,
@@ -232,6 +236,23 @@ def dry_run(job: Job, *, limit: int | None = None, max_failures: int | str | Non
     return try_job(job, bind(job, durable=True), TrialOptions(limit, max_failures), SystemClock())
 
 
+def foresee(job: Job, history: History | None, options: RunOptions) -> Foreseen:
+    """What a run with these options would make of what earlier ones left in the ledger of this history, and in targets.
+
+    Nothing is written or waited for. Raises AlreadyRunningError while the work is under way.
+    """
+    newest = None if history is None else newest_run(history, job.key)
+    if newest is not None and newest.status.live:
+        raise AlreadyRunningError(newest.job, f"process {newest.pid} on {newest.host}", newest.started_at)
+    stop, announcer = Stop(), Announcer(())
+    stop.request("nothing is waited for in a dry run")
+    around = surroundings(RememberedLedger(history, newest), announcer, stop, job.name, Path.cwd())
+    try:
+        return foresee_run(job, bind(job, durable=True), options, around)
+    finally:
+        announcer.close()
+
+
 def interrupted_run(history: History, number: int) -> JobExecution:
     """The newest run of the work that this run is of, if it can be gone on with.
 
@@ -305,7 +326,9 @@ def _no_such_run(number: int, address: str) -> LedgerError:
 
 __all__ = [
     "AbandonResult",
+    "Foreseen",
     "PruneResult",
+    "RunOptions",
     "RunSettings",
     "StepLeft",
     "StepStanding",
@@ -313,6 +336,7 @@ __all__ = [
     "Trial",
     "abandon",
     "dry_run",
+    "foresee",
     "interrupted_run",
     "newest_run",
     "prune",

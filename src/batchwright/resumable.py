@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
 from batchwright.engine.announce import Announcer
-from batchwright.engine.run_job import RunOptions, never_begun
+from batchwright.engine.run_job import never_begun
 from batchwright.engine.run_loop import END, LoopRun
+from batchwright.engine.set_up_run import RunOptions
 from batchwright.engine.stop import Stop, pause
 from batchwright.job import Job
 from batchwright.launch import SystemClock, bind, surroundings

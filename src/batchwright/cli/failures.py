@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from batchwright.cli.documents import document, group_document, plain_value
-from batchwright.cli.histories import LAST_REPORT, OpenedHistory, opened_history
+from batchwright.cli.histories import OpenedHistory, opened_history
 from batchwright.cli.next_commands import command, next_commands
 from batchwright.cli.shared_options import json_option, ledger_option, run_argument, where_option
 from batchwright.cli.streams import is_terminal, json_text, say, write_json, write_line
@@ -22,7 +22,6 @@ from batchwright.model.errors import CodecError
 from batchwright.model.execution import FailureGroup, JobExecution
 from batchwright.model.failure import Failure, PayloadKind, failure_document
 from batchwright.model.failure_filter import FailureFilter
-from batchwright.model.status import Status
 from batchwright.observers.plain_text import printable
 
 COLUMNS = (
@@ -85,8 +84,8 @@ def failures_command(
         execution = opened.execution(run)
         if step is not None:
             opened.require_step(execution, step)
-        if execution.status is Status.LOST:
-            say(LAST_REPORT)
+        if warning := opened.last_report(execution):
+            say(warning)
         if form is not None or rows:
             failures = opened.history.failures(execution.id, step=step, open_only=open_only)
             _write_rows(form or ("json" if as_json else "table"), execution.id, iter(chosen.chosen(failures)))

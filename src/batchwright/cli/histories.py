@@ -17,10 +17,11 @@ from batchwright.ports import History
 
 PAGE = 100
 
-LAST_REPORT = (
-    "its process died: counts and failures are those of its last report; to go on with it, or to abandon it, "
-    "brings the rest from the targets"
-)
+LAST_REPORT = "its process died: counts and failures are those of its last report; "
+
+_ASKS_NOW = "to go on with it, or to abandon it, brings the rest from the targets"
+
+_COULD_NOT = "its targets could not be asked when it was closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,21 @@ class OpenedHistory:
         while page := self.history.instances(job=job, before=before, limit=PAGE):
             yield from page
             before = page[-1].run.id
+
+    def last_report(self, execution: JobExecution) -> str:
+        """What to say of a run of which the targets may know more than this ledger; empty: they know no more."""
+        if execution.kind != "run":
+            return ""
+        if execution.status is Status.LOST:
+            return LAST_REPORT + _ASKS_NOW
+        if execution.status.live or execution.status.complete:
+            return ""
+        newest = self._newest_run(execution) or execution
+        goes_on = newest.lap == execution.lap
+        steps = self.history.steps(newest.id if goes_on else execution.id)
+        if not any(step.known_in_part for step in steps):
+            return ""
+        return LAST_REPORT + _COULD_NOT + (f"; {_ASKS_NOW}" if goes_on else "")
 
     def status_now(self, execution: JobExecution) -> Status:
         """What a run's status has become: complete without failures once each is replayed or ignored."""

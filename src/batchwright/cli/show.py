@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from batchwright.cli.documents import document, effects_document, execution_document, group_document, plain_parameters
-from batchwright.cli.histories import LAST_REPORT, OpenedHistory, opened_history
+from batchwright.cli.histories import OpenedHistory, opened_history
 from batchwright.cli.interrupted import Interrupted
 from batchwright.cli.next_commands import next_commands
 from batchwright.cli.partitions import partition_facts, partitions_document
@@ -16,7 +16,6 @@ from batchwright.cli.tables import ERROR_WIDTH, cut, short_place, write_facts, w
 from batchwright.engine.name_checks import name_checks
 from batchwright.model.effect import EffectCount
 from batchwright.model.execution import FailureGroup, JobExecution, StepExecution
-from batchwright.model.status import Status
 from batchwright.observers.plain_text import balance, duration, printable, size
 
 CAUSES_SHOWN = 10
@@ -42,6 +41,7 @@ def show_command(run: int | None, as_json: bool, ledger: Path | str | None) -> N
             causes = [group_document(group) for group in groups]
             content = execution_document(execution, steps, opened.replayed_run(execution))
             content["status_now"] = opened.status_now(execution).value
+            content["last_report"] = opened.last_report(execution) or None
             write_json(
                 document(
                     **content,
@@ -54,8 +54,8 @@ def show_command(run: int | None, as_json: bool, ledger: Path | str | None) -> N
                 )
             )
             return
-        if execution.status is Status.LOST:
-            say(LAST_REPORT)
+        if warning := opened.last_report(execution):
+            say(warning)
         _write_run(execution, opened)
         for step in steps:
             more = [*partition_facts(opened.history, step), *_unpublished(step, execution)]

@@ -3,9 +3,11 @@
 The one rule: nothing is written anywhere; that the user's functions run all the same is said first.
 """
 
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from batchwright.cli.documents import counts_document, document
 from batchwright.cli.job_command import ChosenJob, user_output_on_stderr
@@ -14,9 +16,13 @@ from batchwright.cli.streams import say, write_json, write_line
 from batchwright.cli.tables import ERROR_WIDTH, cut, short_place, write_facts, write_heading
 from batchwright.engine.try_job import StepTrial, Trial
 from batchwright.job import Job
-from batchwright.model.errors import LedgerError
+from batchwright.model.errors import AlreadyRunningError, LedgerError
+from batchwright.model.execution import JobExecution
 from batchwright.model.failure import failure_document
 from batchwright.observers.plain_text import balance, printable
+
+if TYPE_CHECKING:
+    from batchwright.operations import Foreseen, StepStanding
 
 WOULD_FAIL = 1
 
@@ -41,8 +47,33 @@ class TryOptions(Protocol):
         """Whether the run would begin anew."""
 
     @property
+    def yes(self) -> bool:
+        """Whether a person has said yes already."""
+
+    @property
+    def from_step(self) -> str | None:
+        """The step to begin again from."""
+
+    @property
+    def accept_input(self) -> bool:
+        """Whether an input that has changed is accepted."""
+
+    @property
+    def adopt(self) -> bool:
+        """Whether targets are taken as they are."""
+
+    @property
     def as_json(self) -> bool:
         """Whether one object is printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What a run would make of what earlier ones left, in words. `refused` is why it would not start, or nothing."""
+
+    text: str
+    refused: str = ""
+    exit_code: int = 0
 
 
 def try_run(chosen: ChosenJob, options: TryOptions) -> int:
@@ -54,53 +85,88 @@ def try_run(chosen: ChosenJob, options: TryOptions) -> int:
     with user_output_on_stderr():
         trial = dry_run(job, limit=options.limit, max_failures=options.max_failures)
     standing = _standing(job, options)
-    code = WOULD_FAIL if trial.would_fail else 0
+    code = standing.exit_code or (WOULD_FAIL if trial.would_fail else 0)
     if options.as_json:
         write_json(_document(trial, standing, code))
         return code
-    write_line(f"job {printable(trial.job)}: {'would fail' if trial.would_fail else 'would run'}")
-    if standing:
-        write_line(f"as it stands: {printable(standing)}")
+    would = "would be refused" if standing.refused else "would fail" if trial.would_fail else "would run"
+    write_line(f"job {printable(trial.job)}: {would}")
+    if standing.text:
+        write_line(f"as it stands: {printable(standing.text)}")
     for step in trial.steps:
         _write_step(step)
-    if not trial.would_fail:
-        say(f"next: {printable(command('run', chosen.target, *option_texts(job.parameters)))}")
+    if not (trial.would_fail or standing.refused):
+        say(f"next: {printable(command('run', chosen.target, *_options(job, options), ledger=options.ledger))}")
     return code
 
 
-def _standing(job: Job, options: TryOptions) -> str:
-    """What a run would make of what earlier ones did, in words; empty where there is no ledger yet."""
+def _options(job: Job, options: TryOptions) -> Iterator[str]:
+    """The options of the run that was tried."""
+    yield from option_texts(job.parameters)
+    for given, flag in (
+        (options.accept_input, "--accept-input"),
+        (options.adopt, "--adopt"),
+        (options.again, "--again"),
+        (options.yes, "--yes"),
+    ):
+        if given:
+            yield flag
+    if options.from_step is not None:
+        yield from ("--from", options.from_step)
+
+
+def _standing(job: Job, options: TryOptions) -> _Standing:
+    """What a run would make of what earlier ones did, as far as that can be seen without writing."""
     from batchwright.launch import ledger_place, open_history
-    from batchwright.operations import newest_run, standing
+    from batchwright.operations import RunOptions, foresee, newest_run, standing
 
     place = ledger_place(None if job.origin is None else Path(job.origin.path), options.ledger)
+    asked = RunOptions(
+        options.again, options.yes, accept_input=options.accept_input, adopt=options.adopt, from_step=options.from_step
+    )
     if isinstance(place, Path) and not place.exists():
-        return ""
+        seen = foresee(job, None, asked)
+        return _Standing("") if seen.begins else _in_words(job, (None, ()), seen, again=options.again)
     try:
         with closing(open_history(place)) as history:
             newest = newest_run(history, job.key)
             goes_on = newest is not None and newest.status in GOES_ON and not options.again
             steps = standing(newest, history, job) if newest is not None and goes_on else ()
+            return _in_words(job, (newest, steps), foresee(job, history, asked), again=options.again)
     except LedgerError as error:
-        return f"not known; {error}"
-    if newest is None or options.again:
-        return "would begin" if newest is None else f"would begin anew, after run {newest.id}"
+        return _Standing(f"not known; {error}")
+    except AlreadyRunningError as running:
+        return _Standing(f"would not start: {running}", str(running), running.exit_code)
+
+
+def _in_words(
+    job: Job, known: "tuple[JobExecution | None, Sequence[StepStanding]]", seen: "Foreseen", *, again: bool
+) -> _Standing:
+    (newest, steps), warnings = known, "".join(f"; warning: {text}" for text in seen.warnings)
+    if seen.refused:
+        return _Standing(f"would be refused: {seen.refused}", seen.refused, seen.exit_code)
+    if seen.unasked:
+        return _Standing("not known; a target that has to be asked first cannot be reached, or is locked")
+    if not seen.begins and newest is None:
+        return _Standing("this ledger does not know it, its targets do; would go on as they say")
+    if newest is None or again:
+        return _Standing("would begin" if newest is None else f"would begin anew, after run {newest.id}")
     this = f"run {newest.id} is {newest.status}"
-    if goes_on:
-        places = (f"{step.step} at {step.place}" for step in steps if step.place)
-        return f"{this}; would go on from it: {', '.join(places) or 'nothing is committed yet'}"
     if newest.status.complete:
         begins = f"{this}; would begin anew: the job has no parameters"
-        return f"already complete: {this}; would do nothing without --again" if job.identifiable else begins
-    return f"{this}; would be refused" + ("" if newest.status.live else " without --again")
+        nothing = f"already complete: {this}; would do nothing without --again"
+        return _Standing((nothing if job.identifiable else begins) + warnings)
+    places = (f"{step.step} at {step.place}" for step in steps if step.place)
+    return _Standing(f"{this}; would go on from it: {', '.join(places) or 'nothing is committed yet'}{warnings}")
 
 
-def _document(trial: Trial, standing: str, code: int) -> dict[str, object]:
+def _document(trial: Trial, standing: _Standing, code: int) -> dict[str, object]:
     return document(
         job=trial.job,
         dry_run=True,
         would_fail=trial.would_fail,
-        standing=standing or None,
+        standing=standing.text or None,
+        refused=standing.refused or None,
         steps=[
             {
                 "name": step.step,

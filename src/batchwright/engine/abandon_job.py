@@ -6,8 +6,8 @@ and cannot.
 
 The states, and what holds in each when the process dies:
   over        STOPPED, FAILED, COMPENSATION_FAILED, or a live run with an owner that is gone: it can be gone on with
-  reported    of a run whose owner is gone the ledger knows what the targets hold, counts and failures
-  closed      whose owner was gone is FAILED, as any next owner would have closed it: it can still be gone on with
+  closed      whose owner was gone is FAILED, as any next owner would have closed it, and its targets were asked what it
+              had not reported (see `close_lost`): it can still be gone on with
   abandoned   final; stages and staging tables may still be there, and old processes may believe that they own it
   cleaned up  each begun step is claimed once more, which fences old processes, and what it staged is removed
 """
@@ -16,18 +16,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 
+from batchwright.engine.close_lost import close_lost
 from batchwright.engine.compensate_lap import tally
 from batchwright.engine.record_failure import error_text
-from batchwright.engine.run_step import FAILURES_AT_ONCE
 from batchwright.engine.split_step import standing_in
 from batchwright.model.checkpoint import Checkpoint, StepKey
 from batchwright.model.errors import DamagedOutputError, GroundChangedError, NotResumableError
-from batchwright.model.execution import JobExecution, StepExecution, StepOutcome
+from batchwright.model.execution import JobExecution, StepExecution
 from batchwright.model.partition import plan_of
 from batchwright.model.status import Status, sources_of
-from batchwright.ports import Clock, Discards, Ledger, Scope, Settles, Sink
+from batchwright.ports import Clock, Discards, Ledger, Scope, Sink
 from batchwright.step import BoundStep
 
 _Claiming = Callable[[StepKey], Scope]
@@ -68,7 +67,8 @@ def abandon_job(
     """
     with ledger.own(run.key) as ownership:
         claiming = partial(Scope, store=ledger, clock=clock, claims=True, owned=ownership.check)
-        last = _closed(run, bound, ledger, claiming)
+        close_lost(_newest(run, ledger), bound, ledger, clock, ownership)
+        last = ledger.last_run(run.key) or run
         already = last.status is Status.ABANDONED
         if not already:
             if last.status not in sources_of(Status.ABANDONED):
@@ -81,8 +81,8 @@ def abandon_job(
         return AbandonResult(last.id, last.job, already, tuple(_clean_up(last, bound, ledger, claiming, unbuilt)))
 
 
-def _closed(run: JobExecution, bound: Mapping[str, BoundStep], ledger: Ledger, claiming: _Claiming) -> JobExecution:
-    """The newest run of the instance, which must be this one, closed if its owner is gone: we own it now."""
+def _newest(run: JobExecution, ledger: Ledger) -> JobExecution:
+    """The newest run of the instance, which must be this one, and not one whose rollback died."""
     last = ledger.last_run(run.key)
     if last is None or last.id != run.id:
         raise NotResumableError(
@@ -90,44 +90,13 @@ def _closed(run: JobExecution, bound: Mapping[str, BoundStep], ledger: Ledger, c
             f"that is run {last.id}, {last.status}" if last else "the ledger has none",
             "abandon that one",
         )
-    if not last.status.live:
-        return last
     if last.status is Status.COMPENSATING:
         raise NotResumableError(
             f"run {last.id} of job '{last.job}' is rolled back in part, by a process that is gone",
             "given up, what is left of its effects could not be undone any more",
             f"finish that: batchwright rollback {last.id}",
         )
-    for name in run.steps:
-        step = ledger.last_step(run.key.step(run.lap, name))
-        if name in bound and step is not None and not step.status.complete:
-            _report(bound[name], step, last.id, claiming(step.key), ledger)
-    ledger.close_lost(run.key)
-    return ledger.last_run(run.key) or last
-
-
-def _report(bound: BoundStep, last: StepExecution, run: int, scope: Scope, ledger: Ledger) -> None:
-    """Copy what a target holds into the ledger: the process that died did so about once a second."""
-    if last.target != bound.step.target_address:
-        return
-    try:
-        with closing(bound.writer.open(scope)) as sink:
-            checkpoint = standing_in(sink, _recalled(sink))
-            if checkpoint is None or checkpoint.counts == last.counts:
-                return
-            begun = ledger.begin_step(run, last.key, last.source, last.target, last.guarantee)
-            outcome = replace(
-                StepOutcome(Status.RUNNING, checkpoint.counts, last.seconds, last.peak_memory_bytes),
-                target_identity=last.target_identity,
-            )
-            ledger.note_progress(begun.id, outcome, ())
-            if plan_of(checkpoint) is not None:
-                return  # each partition's failures are noted by those who worked on it
-            failures = sink.failures() if isinstance(sink, Settles) else iter(())
-            while batch := list(islice(failures, FAILURES_AT_ONCE)):
-                ledger.note_progress(begun.id, outcome, batch)
-    except Exception:  # noqa: BLE001 - a target that is gone is said by the cleaning up, and keeps no work
-        return
+    return last
 
 
 def _clean_up(
@@ -178,7 +147,7 @@ def _fence_partitions(bound: BoundStep, scope: Scope, checkpoint: Checkpoint | N
             _recalled(sink)
 
 
-_LAST_REPORT = "its count is that of its last report"
+_LAST_REPORT = "its count is that of its last report; abandon it once more when that is mended"
 
 
 def _recalled(sink: Sink[object]) -> Checkpoint | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 
+from batchwright.abilities import Looks
 from batchwright.engine.compensate_lap import is_undone
 from batchwright.engine.restart import (
     Choices,
@@ -18,7 +19,7 @@ from batchwright.engine.restart import (
 )
 from batchwright.engine.run_step import RunContext, check_adapters
 from batchwright.job import Job
-from batchwright.model.errors import ConfirmationError, GroundChangedError
+from batchwright.model.errors import ConfirmationError, DamagedOutputError, GroundChangedError
 from batchwright.model.execution import StepExecution
 from batchwright.ports import Scope
 from batchwright.step import BoundStep
@@ -55,15 +56,17 @@ def check_first_steps(job: Job, bound: Mapping[str, BoundStep], context: RunCont
             check_adapters(bound[name])
 
 
-def check_ground(bound: Mapping[str, BoundStep], context: RunContext) -> None:
+def check_ground(bound: Mapping[str, BoundStep], context: RunContext, *, unseen: bool = False) -> None:
     """Raise GroundChangedError if a step that an earlier run of the lap has begun stands on other ground than then.
 
-    Whatever else is in a step's way, a target that cannot be reached now, is left to the step: it waits, and says so.
+    With `unseen`, steps of which the ledger knows nothing are looked at, too. Whatever else is in a step's way, a
+    target that cannot be reached now, is left to the step: it waits, and says so.
     """
     for name, step in bound.items():
         last = context.ledger.last_step(context.step_key(name))
         if last is not None:
             require_same_addresses(step, last, choices_for(name, context))
+        if last is not None or unseen:
             _check_standing(step, last, context)
 
 
@@ -72,12 +75,12 @@ def choices_for(step: str, context: RunContext) -> Choices:
     return replace(context.choices, accept_input=True) if step in context.kept else context.choices
 
 
-def _check_standing(step: BoundStep, last: StepExecution, context: RunContext) -> None:
+def _check_standing(step: BoundStep, last: StepExecution | None, context: RunContext) -> None:
     key, choices = context.step_key(step.step.name), choices_for(step.step.name, context)
     try:
         with closing(step.writer.open(Scope(key, context.ledger, context.clock, adopt=choices.adopt))) as sink:
-            checkpoint = sink.recall()
-            if last.status.complete:
+            checkpoint = sink.look() if isinstance(sink, Looks) else sink.recall()
+            if last is not None and last.status.complete:
                 finished_mark(step, checkpoint, choices, sink)
                 return
             require_same_target(step, last, checkpoint, sink, key, choices)
@@ -87,5 +90,7 @@ def _check_standing(step: BoundStep, last: StepExecution, context: RunContext) -
                 require_same_ground(step, checkpoint, choices, sink)
     except GroundChangedError:
         raise
+    except DamagedOutputError as damaged:
+        raise GroundChangedError(damaged.wrong, damaged.found, damaged.mend) from damaged
     except Exception:  # noqa: BLE001 - the step asks again, waits for what passes, and fails with what does not
         return

@@ -6,12 +6,13 @@ The one rule: only the newest lap is replayed. What failed in an earlier one may
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from batchwright.engine.close_lost import close_lost
 from batchwright.engine.record_failure import describe_error
 from batchwright.engine.replay_failures import Chosen, close_failures, rehearse, replay_failures, replay_warnings
 from batchwright.engine.replay_partitions import added_up, replayed_parts
 from batchwright.engine.reread_items import Items
-from batchwright.engine.run_job import Surroundings
 from batchwright.engine.run_step import RunContext
+from batchwright.engine.set_up_run import Surroundings
 from batchwright.engine.take_over import steps_from
 from batchwright.job import Job, ordered_steps
 from batchwright.model.errors import BatchwrightError, FencedError, NotReplayableError
@@ -109,6 +110,7 @@ def _recorded(
     ledger, stop = surroundings.ledger, surroundings.stop
     names = tuple(step.name for step in ordered_steps(job))
     request = RunRequest(execution.key, execution.parameters, names, execution.origin, options.kind)
+    close_lost(ledger.last_run(execution.key), bound, ledger, surroundings.clock, ownership)
     begun = ledger.begin_run(request)
     ledger.move_run(begun.id, Status.RUNNING)
     context = _context(job, begun.id, execution, surroundings, ownership)

@@ -11,15 +11,24 @@ What may change between two runs, and what is said (each with exit code 2, befor
   laps        the targets know one that this ledger has never seen: see `choose_lap`    --adopt, --again
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 from batchwright.abilities import Fingerprints, HasIdentity
 from batchwright.engine.recall_checkpoint import ask
 from batchwright.engine.split_step import parts_of, rows_of
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, StepKey
-from batchwright.model.errors import ACCEPT_INPUT, ADOPT, BEGIN_AGAIN, LEAVE_FINISHED, GroundChangedError
+from batchwright.model.errors import (
+    ACCEPT_INPUT,
+    ADOPT,
+    BEGIN_AGAIN,
+    LEAVE_FINISHED,
+    ConfigurationError,
+    GroundChangedError,
+)
 from batchwright.model.execution import StepExecution
 from batchwright.model.failure import Failure
 from batchwright.model.partition import in_all, plan_of
@@ -137,13 +146,37 @@ def on_same_input(bound: BoundStep, position: Position, choices: Choices, *, fin
 def require_same_input(bound: BoundStep, position: Position, choices: Choices, *, finished: bool) -> str:
     """How the input differs from what it was at this position. Raises GroundChangedError unless that is accepted."""
     found = changes(bound.reader, position, finished=finished)
-    if found and not choices.accept_input:
+    goes_on = finished or not found or _reads_on(bound.reader, position)
+    if found and not (choices.accept_input and goes_on):
+        way = LEAVE_FINISHED if finished else ACCEPT_INPUT
         raise GroundChangedError(
             f"the input of step '{bound.step.name}' has changed since it was {'completed' if finished else 'begun'}",
-            found,
-            f"put it back as it was, {LEAVE_FINISHED if finished else ACCEPT_INPUT}, or {BEGIN_AGAIN}",
+            found if goes_on else f"{found}; there is nothing to go on from any more",
+            f"put it back as it was, {way}, or {BEGIN_AGAIN}"
+            if goes_on
+            else f"put it back as it was, or {BEGIN_AGAIN}",
         )
     return found
+
+
+def _reads_on(reader: Reader[object], position: Position) -> bool:
+    """Whether an input that has changed can be read from this position on at all: a block of it is."""
+    reached = 0
+    try:
+        with closing(_closable(reader.read(replace(position, witness=None, fingerprint=None)))) as blocks:
+            for block in blocks:
+                reached += len(block)
+                if reached >= position.offset:
+                    break
+    except ConfigurationError:
+        return False
+    except Exception:  # noqa: BLE001 - what else is in its way the step finds out, and says
+        return True
+    return reached >= position.offset
+
+
+def _closable(blocks: Iterator[Any]) -> Generator[Any, None, None]:
+    yield from blocks
 
 
 def require_same_ground(bound: BoundStep, checkpoint: Checkpoint, choices: Choices, sink: Sink[object]) -> str:

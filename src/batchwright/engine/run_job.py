@@ -3,82 +3,38 @@
 The one rule: a lap that is complete is never done again unless somebody says so; "complete" is the targets' word.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
-from batchwright.engine.announce import Announcer
-from batchwright.engine.check_replay import describe_abilities
-from batchwright.engine.check_start import check_first_steps, check_ground, choices_for, require_confirmation
-from batchwright.engine.choose_lap import Surveyed, choose_lap
+from batchwright.engine.check_start import choices_for
+from batchwright.engine.close_lost import close_lost
 from batchwright.engine.compensate_lap import compensated
-from batchwright.engine.describe_job import describe_job, differences
 from batchwright.engine.drive import drive
+from batchwright.engine.plan_run import look_back, plan_run
 from batchwright.engine.recall_results import recorded_results
 from batchwright.engine.record_failure import describe_error
-from batchwright.engine.restart import Choices, require_finished, require_same_addresses
+from batchwright.engine.restart import require_finished, require_same_addresses
 from batchwright.engine.run_partitions import run_partitions
 from batchwright.engine.run_step import RunContext, run_step
+from batchwright.engine.set_up_run import RunOptions, Surroundings, context_of
 from batchwright.engine.split_step import failures_in
 from batchwright.engine.stop import Stop, pause
-from batchwright.engine.take_over import steps_to_keep, take_over
+from batchwright.engine.take_over import take_over
 from batchwright.job import Job, ordered_steps
 from batchwright.model.errors import (
-    ACCEPT_INPUT,
-    ADOPT,
-    BEGIN_AGAIN,
     BatchwrightError,
     FencedError,
-    GroundChangedError,
     StopRequestedError,
 )
 from batchwright.model.events import JobFinished, JobStarted
-from batchwright.model.execution import JobExecution, RunRequest
-from batchwright.model.failure import Failure, FailureState
+from batchwright.model.failure import FailureState
 from batchwright.model.fault_points import reach
 from batchwright.model.result import Failures, JobResult, StepResult
 from batchwright.model.status import Status
-from batchwright.ports import Clock, Ledger, Ownership, Scope
+from batchwright.ports import Scope
 from batchwright.step import BoundStep
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What the caller asks of a run beyond the job itself. See `batchwright.run`."""
-
-    again: bool = False
-    confirmed: bool = False
-    limit: int | None = None
-    max_failures: int | str | None = None
-    timeout_seconds: float | None = None
-    accept_input: bool = False
-    adopt: bool = False
-    from_step: str | None = None
-
-    @property
-    def choices(self) -> Choices:
-        """What is to be done about ground that has changed."""
-        return Choices(self.accept_input, self.adopt)
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a run works with. `failures` reads a run's failures; `report` writes them to a file and names it.
-
-    `watched` is the context in which a run is watched for what asks it to stop; `ledgers` opens the ledger once more.
-    """
-
-    ledger: Ledger
-    clock: Clock
-    stop: Stop
-    announcer: Announcer
-    failures: Callable[[int], Iterator[Failure]]
-    report: Callable[[int], str]
-    watched: Callable[[int], AbstractContextManager[object]] = nullcontext
-    ledgers: Callable[[], AbstractContextManager[Ledger]] | None = None
-
 
 Outcome = tuple[JobResult, BaseException | None]
 
@@ -124,80 +80,20 @@ def _run_owned(job: Job, bound: Mapping[str, BoundStep], options: RunOptions, ar
     ledger = around.ledger
     with ledger.own(job.key) as ownership:
         reach("K2")
-        last = ledger.last_run(job.key)
-        surveyed = Surveyed(bound, job.key, ledger, around.clock, partial(pause, around.clock, around.stop))
-        lap = choose_lap(job, last, surveyed, options.choices, again=options.again)
-        definition = describe_job(job, bound) | describe_abilities(job, bound, ledger, around.clock)
-        warnings = () if last is None or lap.begins else _same_definition(job, last, definition, options)
-        context = None if last is None else _context(job, last, options, around, ownership)
-        if context is not None and lap.complete:
-            result = _already_complete(job, bound, replace(context, warnings=warnings), around)
+        standing = look_back(job, bound, options, around, ownership)
+        if standing.context is not None and standing.lap.complete:
+            context = replace(standing.context, warnings=standing.warnings)
+            result = _already_complete(job, bound, context, around)
             if result is not None:
                 around.announcer.announce(JobFinished(context.run, result))
                 return result, None
-        kept = steps_to_keep(job, bound, options.from_step, context)
-        rerun = {name: step for name, step in bound.items() if name not in kept}
-        if context is not None and options.again and not options.confirmed:
-            require_confirmation(rerun, context)
-        if context is not None and not lap.begins:
-            check_ground(rerun, context)
-        if not lap.unknown:
-            check_first_steps(job, rerun, None if lap.begins else context)
-        if last is not None and not lap.begins:
-            kept = dict(last.kept)
-        steps = tuple(step.name for step in ordered_steps(job))
-        request = RunRequest(job.key, job.parameters, steps, job.origin, next_lap=lap.begins, at_least_lap=lap.number)
-        execution = ledger.begin_run(replace(request, definition=definition, kept=kept))
-        context = replace(_context(job, execution, options, around, ownership), warnings=warnings)
-        return (yield from _execute(job, bound, context, around, resumed=last is not None and not lap.begins))
-
-
-def _same_definition(job: Job, last: JobExecution, now: Mapping[str, Any], options: RunOptions) -> tuple[str, ...]:
-    """Warnings of what differs from the declaration that the lap was begun with.
-
-    Raises GroundChangedError for what makes other work of it: where the lap is complete, that is other steps only.
-    """
-    found = differences(last.definition, now)
-    given = {ADOPT: options.adopt, ACCEPT_INPUT: options.accept_input}
-    refused = [
-        difference
-        for difference in found
-        if difference.way and not given[difference.way] and (difference.steps or not last.status.complete)
-    ]
-    if refused:
-        ways = ", ".join(dict.fromkeys(difference.way for difference in refused))
-        raise GroundChangedError(
-            f"job '{job.name}' is declared otherwise than when run {last.id} {_how(last)} it",
-            "; ".join(difference.text for difference in refused),
-            f"change it back, {ways}, or {BEGIN_AGAIN}",
-        )
-    return tuple(difference.text for difference in found)
-
-
-def _how(last: JobExecution) -> str:
-    return "completed" if last.status.complete else "began"
-
-
-def _context(
-    job: Job, execution: JobExecution, options: RunOptions, around: Surroundings, ownership: Ownership
-) -> RunContext:
-    return RunContext(
-        run=execution.id,
-        key=job.key,
-        lap=execution.lap,
-        ledger=around.ledger,
-        clock=around.clock,
-        stop=around.stop,
-        announcer=around.announcer,
-        ownership=ownership,
-        secrets=job.secrets,
-        kept=execution.kept,
-        limit=options.limit,
-        max_failures=options.max_failures,
-        timeout_seconds=job.timeout_seconds if options.timeout_seconds is None else options.timeout_seconds,
-        choices=options.choices,
-        ledgers=around.ledgers,
-    )
+        request = plan_run(job, bound, options, standing)
+        if standing.leaves_lap:
+            close_lost(standing.last, bound, ledger, around.clock, ownership)
+        execution = ledger.begin_run(request)
+        context = replace(context_of(job, execution, options, around, ownership), warnings=standing.warnings)
+        resumed = standing.last is not None and not standing.lap.begins
+        return (yield from _execute(job, bound, context, around, resumed=resumed))
 
 
 def _already_complete(

@@ -17,8 +17,9 @@ from batchwright.engine.process_chunk import Processed, cut_before, split_unread
 from batchwright.engine.read_chunks import Chunk
 from batchwright.engine.recall_checkpoint import ask_for
 from batchwright.engine.record_failure import describe_error
-from batchwright.engine.run_job import JobInWork, RunOptions, Surroundings, job_in_work
+from batchwright.engine.run_job import JobInWork, job_in_work
 from batchwright.engine.run_step import RunContext, StepInWork, step_in_work
+from batchwright.engine.set_up_run import RunOptions, Surroundings
 from batchwright.job import Job
 from batchwright.model.drop import DROP
 from batchwright.model.errors import DeclarationError, StopRequestedError, WriteError

@@ -17,6 +17,7 @@ from typing import Any
 from batchwright.ledgers.execution_rows import belongs_to, in_job_order, of_lap, of_partitions, without_partitions
 from batchwright.ledgers.failure_groups import cause_of, group_failures
 from batchwright.ledgers.locks import LockOwnership
+from batchwright.ledgers.lost_steps import require_lost
 from batchwright.ledgers.memory_logs import KeepsLogs
 from batchwright.ledgers.memory_records import is_later, of_instance, status_of, through_codec, with_outcome
 from batchwright.ledgers.transitions import closed_as, not_owned, owner_gone, refused, seen, stop_request, this_host
@@ -167,6 +168,12 @@ class MemoryLedger(KeepsLogs):
         if outcome.status is not Status.STOPPED:
             self._logs.deaths.pop(found.key, None)
         self._keep_step(replace(with_outcome(found, outcome), status=outcome.status, ended_at=datetime.now(UTC)))
+
+    def note_lost(self, step_execution: int, outcome: StepOutcome, failures: Sequence[Failure]) -> None:
+        """Complete an execution that was closed for a dead owner. Raises LedgerError without ownership."""
+        found = require_lost(self._steps.get(step_execution), step_execution, self._owned)
+        self._add_failures(found.key, failures)
+        self._steps[found.id] = with_outcome(found, outcome)
 
     def last_step(self, key: StepKey) -> StepExecution | None:
         """The newest execution of this step in this lap, of kind `run`."""

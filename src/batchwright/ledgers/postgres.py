@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, TypeVar
 from batchwright.databases import postgres_keys as keys
 from batchwright.databases import postgres_records as records
 from batchwright.databases.postgres import Database, database_of, transaction
-from batchwright.databases.postgres_texts import unescaped
 from batchwright.databases.postgres_waits import LockWaits
 from batchwright.databases.records import key_values
 from batchwright.ledgers import postgres_executions as executions
 from batchwright.ledgers.death_rows import DeathStatements, death_values, deaths_of
-from batchwright.ledgers.effect_rows import END, effect_of, effect_values
-from batchwright.ledgers.postgres_history import EFFECTS, PostgresHistory
+from batchwright.ledgers.effect_rows import END, effect_values
+from batchwright.ledgers.postgres_history import EFFECTS, PostgresHistory, effects_of
 from batchwright.ledgers.postgres_lease import Lease, LeaseTimes, boot_seconds, hold, partition_lease
 from batchwright.ledgers.postgres_session import Session, opening, prepare, run
 from batchwright.ledgers.transitions import not_owned, refused
@@ -113,10 +112,9 @@ class PostgresLedger:
 
         Raises LedgerError if this object does not own the instance, FencedError if it does not any more.
         """
-        lease = self._leases.get(request.key)
+        lease, made = self._leases.get(request.key), list[int]()
         if lease is None:
             raise not_owned(request.key.job)
-        made: list[int] = []
 
         def work(connection: "Connection", doubts: int) -> JobExecution:
             begun = executions.find_run(connection, self._schema, made[-1]) if doubts and made else None
@@ -195,6 +193,16 @@ class PostgresLedger:
             records.put_failures(connection, self._schema, key, failures)
             if outcome.status is not Status.STOPPED:
                 run(connection, self._schema, DEATHS.end, key_values(key))
+
+        self._write(self._instance(key), work)
+
+    def note_lost(self, step_execution: int, outcome: StepOutcome, failures: Sequence[Failure]) -> None:
+        """Complete an execution that was closed for a dead owner, in one transaction; its status stays."""
+        key = self._key_of_step(step_execution, Status.RUNNING)
+
+        def work(connection: "Connection", _: int) -> None:
+            executions.note_lost(connection, self._schema, step_execution, outcome, self._leases)
+            records.put_failures(connection, self._schema, key, failures)
 
         self._write(self._instance(key), work)
 
@@ -288,7 +296,7 @@ class PostgresLedger:
     def load_effects(self, key: StepKey, start: int, end: int) -> Sequence[Effect]:
         """The effects of the items from ordinal `start` up to `end`, by ordinal and index."""
         values = (*key_values(key), start, end)
-        return self._read(lambda connection: _effects_of(connection, self._schema, EFFECTS.between, values))
+        return self._read(lambda connection: effects_of(connection, self._schema, EFFECTS.between, values))
 
     def save_effects(self, key: StepKey, effects: Sequence[Effect]) -> None:
         """Store these as they are now, in one durable transaction; what was stored of each is replaced.
@@ -305,7 +313,7 @@ class PostgresLedger:
     def last_effects(self, key: StepKey, before: tuple[int, int] | None, limit: int) -> Sequence[Effect]:
         """At most so many effects before this ordinal and index (None: of all), the last first."""
         values = (*key_values(key), *(before or END), limit)
-        return self._read(lambda connection: _effects_of(connection, self._schema, EFFECTS.last, values))
+        return self._read(lambda connection: effects_of(connection, self._schema, EFFECTS.last, values))
 
     def load_deaths(self, key: StepKey) -> Mapping[int, Death]:
         """The deaths noted of a step, by ordinal."""
@@ -388,8 +396,3 @@ class PostgresLedger:
         if found is None:
             raise refused("step execution", step_execution, None, wanted)
         return found.key
-
-
-def _effects_of(connection: "Connection", schema: str, sql: str, values: Sequence[object]) -> list[Effect]:
-    """The effects that a statement finds."""
-    return [effect_of([*map(unescaped, row)]) for row in run(connection, schema, sql, values).fetchall()]

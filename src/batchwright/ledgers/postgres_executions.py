@@ -4,13 +4,14 @@ The one rule: nothing here commits, and every change of status is a compare-and-
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from batchwright.databases.postgres import driver
 from batchwright.databases.postgres_texts import unescaped
 from batchwright.databases.records import COUNTS, KEY, key_values, storable
 from batchwright.ledgers import execution_rows as rows
+from batchwright.ledgers.lost_steps import require_lost
 from batchwright.ledgers.postgres_session import run
 from batchwright.ledgers.transitions import LIVE, closed_as, owner_gone, refused, stop_request, this_host
 from batchwright.model.checkpoint import Counts, InstanceKey, StepKey
@@ -173,6 +174,12 @@ def note_step(connection: "Connection", schema: str, number: int, outcome: StepO
     values = (*rows.outcome_values(outcome), number, list(LIVE))
     if run(connection, schema, f"{_SET_OUTCOME} WHERE id = %s AND status = ANY(%s)", values).rowcount != 1:
         raise refused("step execution", number, _status(connection, schema, STEPS, number), Status.RUNNING)
+
+
+def note_lost(connection: "Connection", schema: str, number: int, outcome: StepOutcome, owned: Collection[Any]) -> None:
+    """Set the outcome of a step that was closed for a dead owner. Raises FencedError or LedgerError."""
+    require_lost(find_step(connection, schema, number), number, owned)
+    run(connection, schema, f"{_SET_OUTCOME} WHERE id = %s", (*rows.outcome_values(outcome), number))
 
 
 def end_step(connection: "Connection", schema: str, number: int, outcome: StepOutcome, doubts: int) -> None:

@@ -13,14 +13,14 @@ from batchwright.databases.postgres_schema import schema_version
 from batchwright.databases.postgres_texts import unescaped
 from batchwright.databases.records import failure_columns
 from batchwright.ledgers import execution_rows as rows
-from batchwright.ledgers.effect_rows import EffectStatements, counts_of
+from batchwright.ledgers.effect_rows import EffectStatements, counts_of, effect_of
 from batchwright.ledgers.failure_groups import Cause, group_failures
 from batchwright.ledgers.postgres_session import COMPONENT, Session, migrations, once_more, opening, run
 from batchwright.ledgers.this_process import is_dead
 from batchwright.ledgers.transitions import LIVE, seen
 from batchwright.model.block import Place
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
-from batchwright.model.effect import EffectCount
+from batchwright.model.effect import Effect, EffectCount
 from batchwright.model.errors import LedgerError
 from batchwright.model.execution import FailureGroup, InstanceSummary, JobExecution, StepExecution
 from batchwright.model.failure import Failure, FailureState
@@ -253,3 +253,8 @@ def _judged_step(row: Sequence[Any]) -> StepExecution:
 
 def _is_lost(process: str | None, *, owned: bool) -> bool:
     return not owned or is_dead(process or "")
+
+
+def effects_of(connection: Any, schema: str, sql: str, values: Sequence[object]) -> list[Effect]:
+    """The effects that a statement finds."""
+    return [effect_of([*map(unescaped, row)]) for row in run(connection, schema, sql, values).fetchall()]

@@ -20,6 +20,7 @@ from batchwright.ledgers import sqlite_rows as rows
 from batchwright.ledgers.death_rows import death_values, deaths_of
 from batchwright.ledgers.effect_rows import END, effect_of, effect_values
 from batchwright.ledgers.locks import WAIT_SECONDS, LockOwnership, hold, own_partition
+from batchwright.ledgers.lost_steps import require_lost
 from batchwright.ledgers.sqlite_closing import close_lost, listed
 from batchwright.ledgers.sqlite_forgetting import DEATHS, EFFECTS, forget, shrink
 from batchwright.ledgers.sqlite_insertions import insert_run, insert_step
@@ -181,6 +182,18 @@ class SqliteLedger:
             records.put_failures(connection, key, failures)
             if status is not Status.STOPPED:
                 connection.execute(DEATHS.end, key_values(key))
+
+    def note_lost(self, step_execution: int, outcome: StepOutcome, failures: Sequence[Failure]) -> None:
+        """Complete an execution that was closed for a dead owner, in one transaction; its status stays.
+
+        Raises LedgerError if this object does not own the instance, and for any other execution.
+        """
+        with self._writing() as connection:
+            row = connection.execute(f"{_STEPS} WHERE id = ?", (step_execution,)).fetchone()
+            found = require_lost(None if row is None else executions.step_of(row), step_execution, self._owned)
+            values = (rows.now(), *executions.outcome_values(outcome), step_execution)
+            connection.execute(f"{_SET_OUTCOME} WHERE id = ?", values)
+            records.put_failures(connection, found.key, failures)
 
     def last_step(self, key: StepKey) -> StepExecution | None:
         """The newest execution of this step in this lap, of kind `run`."""

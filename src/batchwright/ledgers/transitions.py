@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from batchwright.model.errors import BatchwrightError, FencedError, LedgerError
-from batchwright.model.execution import JobExecution
+from batchwright.model.execution import OWNER_GONE, JobExecution
 from batchwright.model.status import Status
 
 LIVE = tuple(status for status in Status if status.live)
@@ -49,7 +49,7 @@ def closed_as(status: Status) -> Status:
 
 def owner_gone(pid: int, host: str) -> str:
     """The error of an execution that its owner never closed."""
-    return f"the process that ran it ended without closing (pid {pid}, host {host})"
+    return f"{OWNER_GONE} (pid {pid}, host {host})"
 
 
 def not_owned(job: str) -> LedgerError:

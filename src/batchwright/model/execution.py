@@ -39,6 +39,13 @@ ADDS, ATOMIC = "adds", "atomic"
 """What it says of steps for those who look: which add once more when they are run again; how some publish."""
 
 
+OWNER_GONE = "the process that ran it ended without closing"
+"""How the error begins of an execution that the next owner closed."""
+
+TARGET_ASKED = "its target was asked since"
+"""And how it ends once a step's target has said what the process had not reported."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunRequest:
     """What the engine tells the ledger when it begins an execution.
@@ -79,6 +86,12 @@ class StepExecution:
     target_identity: str = ""
     kind: str = "run"
     waits: Waits = field(default_factory=Waits)
+
+    @property
+    def known_in_part(self) -> bool:
+        """Whether its process died, and its target, which may hold more than was reported, has not been asked since."""
+        closed = self.status is Status.FAILED and self.error.startswith(OWNER_GONE)
+        return self.status is Status.LOST or (closed and not self.error.endswith(TARGET_ASKED))
 
 
 @dataclass(frozen=True, slots=True)

@@ -351,6 +351,12 @@ class Ledger(CheckpointStore, EffectLog, DeathLog, Protocol):
         Unless it is STOPPED, deaths noted of the step are forgotten: it is done, or a person looks at it first.
         """
 
+    def note_lost(self, step_execution: int, outcome: StepOutcome, failures: Sequence[Failure]) -> None:
+        """Complete an execution that `close_lost` has closed with what its target holds; its status stays.
+
+        Only for the owner of its instance. Raises LedgerError for anybody else, and for any other execution.
+        """
+
     def last_step(self, key: StepKey) -> StepExecution | None:
         """The newest execution of this step in this lap, of kind `run`."""
 

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from batchwright.model.checkpoint import Counts
 from batchwright.model.errors import AlreadyRunningError, CodecError, FencedError, LedgerError
-from batchwright.model.execution import Origin, StepOutcome
+from batchwright.model.execution import OWNER_GONE, TARGET_ASKED, Origin, StepOutcome
 from batchwright.model.status import Status
 from batchwright.model.waits import Waits
 from batchwright.testing.ledger_examples import (
@@ -288,6 +288,33 @@ class LedgerRunsSuite(LedgerUnderTest):
         assert statuses == [Status.FAILED, Status.STOPPED]
         ledger.move_run(run.id, Status.ABANDONED)
         assert status_of(ledger, run) is Status.ABANDONED
+
+    def test_what_a_dead_owner_did_not_report_is_noted_by_the_next_one_and_by_nobody_else(self) -> None:
+        """Counts and failures come from a target; the status stays, and no other execution is touched."""
+        ledger = self.ledger()
+        with ledger.own(KEY):
+            lost = ledger.begin_step(start_run(ledger).id, step_key(), "in", "out", "exactly once")
+        told = replace(an_outcome(Status.FAILED), error=f"{OWNER_GONE}; {TARGET_ASKED}")
+        with ledger.own(KEY):
+            with Raising(LedgerError):
+                ledger.note_lost(lost.id, told, [a_failure(1)])
+            ledger.close_lost(KEY)
+            in_part = ledger.last_step(step_key())
+        with Raising(LedgerError):
+            ledger.note_lost(lost.id, told, [a_failure(1)])
+        with ledger.own(KEY):
+            for _ in range(2):
+                ledger.note_lost(lost.id, told, [a_failure(1)])
+            found = ledger.last_step(step_key())
+            other = ledger.begin_step(start_run(ledger).id, step_key(), "in", "out", "exactly once")
+            ledger.end_step(other.id, an_outcome(Status.FAILED), [])
+            with Raising(LedgerError):
+                ledger.note_lost(other.id, told, [a_failure(2)])
+        assert in_part is not None
+        assert found is not None
+        assert (in_part.known_in_part, in_part.counts) == (True, Counts())
+        assert (found.known_in_part, found.counts, found.status) == (False, COUNTS, Status.FAILED)
+        assert ordinals(ledger) == [1]
 
     def test_only_one_execution_of_a_lap_is_live_and_other_instances_are_left_alone(self) -> None:
         """However often a run is begun."""

@@ -16,7 +16,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import GroundChangedError, ItemsFailed
@@ -24,10 +24,8 @@ from batchwright.model.failure import FailureState
 from batchwright.model.fault_points import reach
 from batchwright.model.guarantee import Fault
 from batchwright.ports import Scope
+from batchwright.writers.encoders import Encoder
 from batchwright.writers.stages import Stage, file_digest
-
-if TYPE_CHECKING:
-    from batchwright.writers.staged_files import Encoder
 
 AMENDED, PUBLISHED = "amended", "published"
 
@@ -38,7 +36,7 @@ CLOSED_AT_ONCE = 100_000
 class AmendingSink:
     """Outputs to be added to a published file. They count once `publish` has returned."""
 
-    def __init__(self, path: Path, scope: Scope, encoder: "Encoder[Any]", published: Checkpoint) -> None:
+    def __init__(self, path: Path, scope: Scope, encoder: Encoder[Any], published: Checkpoint) -> None:
         """Touch nothing yet. Raises GroundChangedError if the file was written in another form."""
         self._path = path
         self._scope = scope

@@ -15,9 +15,10 @@ from batchwright.model.errors import DeclarationError, TargetError
 from batchwright.model.guarantee import Guarantee
 from batchwright.model.publication import Publication
 from batchwright.ports import Scope, Sink, Writer
+from batchwright.writers.encoders import Encoder
 from batchwright.writers.manifests import MANIFEST, require_replaceable
 from batchwright.writers.stage_folders import StageFolder
-from batchwright.writers.staged_files import Encoder, StagedFile, StagedSink
+from batchwright.writers.staged_files import StagedFile, StagedSink
 from batchwright.writers.text_files import one_by_one
 
 Out = TypeVar("Out")

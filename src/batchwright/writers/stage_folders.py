@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from batchwright.model.checkpoint import StepKey
-from batchwright.model.errors import DamagedOutputError, TargetError
+from batchwright.model.errors import BEGIN_AGAIN, DamagedOutputError, TargetError
 from batchwright.model.fault_points import reach
 from batchwright.writers.linux_renames import can_exchange, exchange
 from batchwright.writers.manifests import MANIFEST, SetManifest, listed, read_manifest, require_replaceable
@@ -324,7 +324,7 @@ class StageFolder(Stage):
         return DamagedOutputError(
             f"{self.named} cannot be gone on with: what was written of it is not as it was left",
             found,
-            "restore it, or abandon this run and begin anew with --again",
+            f"restore it, or {BEGIN_AGAIN}",
         )
 
 

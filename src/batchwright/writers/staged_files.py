@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.errors import (
@@ -34,44 +34,12 @@ from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.model.publication import Publication
 from batchwright.ports import Scope, Sink, Writer
 from batchwright.writers.amended_files import AMENDED, AmendingSink, end_amending
+from batchwright.writers.encoders import Encoder
 from batchwright.writers.stages import TAIL_BYTES, Stage, digest, refuse_target
 
 Out_contra = TypeVar("Out_contra", contravariant=True)
 
 WRITING, PREPARED, RENAMED, PUBLISHED = "writing", "prepared", "renamed", "published"
-
-
-class Encoder(Protocol[Out_contra]):
-    """Turns the outputs of one chunk after another into bytes. Belongs to one sink."""
-
-    @property
-    def form(self) -> str:
-        """How the file is written, in words; a restart with another form is refused."""
-        ...
-
-    def add(self, outputs: Sequence[Out_contra]) -> Mapping[int, BaseException]:
-        """Encode outputs into the chunk. Those that cannot be encoded are left out and named by their index."""
-        ...
-
-    def take(self) -> bytes:
-        """The chunk, which is committed now."""
-        ...
-
-    def drop(self) -> None:
-        """Forget the chunk."""
-        ...
-
-    def head(self) -> bytes:
-        """What the file begins with, even if it holds nothing else."""
-        ...
-
-    def state(self) -> Mapping[str, Any]:
-        """What `restore` needs, after a restart, to go on as if there had been none."""
-        ...
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Begin anew from what `state` gave, or, without its entries, from the start."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -162,6 +130,21 @@ class StagedSink(Generic[Out_contra]):
         else:
             self._go_on(self._stored, staged=staged)
         return self._stored
+
+    def look(self) -> Checkpoint | None:
+        """What `recall` would give, or the error that it would raise, with nothing locked, cut off or cleaned up."""
+        stored = self._scope.store.load_checkpoint(self._scope.key)
+        if stored is None or stored.state["phase"] == AMENDED:
+            return stored
+        if stored.finished:
+            self._require_published(stored.state)
+        else:
+            self._require_form(stored.state)
+            with self._stage.looking():
+                wrong = self._stage.changed(stored.state)
+            if wrong and not (stored.state["phase"] == PREPARED and self._stage.target_holds(stored.state)):
+                raise self._not_as_left(wrong)
+        return stored
 
     def write(self, outputs: Sequence[Out_contra]) -> None:
         """Encode outputs into memory. Raises ItemsFailed for those that cannot be; all others are kept."""
@@ -287,34 +270,41 @@ class StagedSink(Generic[Out_contra]):
     def _accept_published(self, state: Mapping[str, Any]) -> None:
         self._stage.clear()
         self._phase = PUBLISHED
-        if self._scope.adopt:
-            return
-        if changed := self._stage.target_changed(state):
+        self._require_published(state)
+
+    def _require_published(self, state: Mapping[str, Any]) -> None:
+        if not self._scope.adopt and (changed := self._stage.target_changed(state)):
             raise GroundChangedError(
                 f"{self._path} was complete and is no longer as this step left it",
                 changed,
                 f"put it back, {ADOPT}, or {BEGIN_AGAIN}",
             )
 
-    def _go_on(self, checkpoint: Checkpoint, *, staged: bool) -> None:
-        state = checkpoint.state
+    def _require_form(self, state: Mapping[str, Any]) -> None:
         if state["form"] != self._encoder.form:
             raise GroundChangedError(
                 f"{self._path} was begun in another form",
                 f"it was {state['form']} and is now {self._encoder.form}",
-                "declare it as before, or abandon this run and begin anew with --again",
+                f"declare it as before, or {BEGIN_AGAIN}",
             )
+
+    def _not_as_left(self, wrong: str) -> DamagedOutputError:
+        return DamagedOutputError(
+            f"{self._path} cannot be gone on with: what was written of it is not as it was left",
+            wrong,
+            f"restore that file, or {BEGIN_AGAIN}",
+        )
+
+    def _go_on(self, checkpoint: Checkpoint, *, staged: bool) -> None:
+        state = checkpoint.state
+        self._require_form(state)
         wrong = self._stage.changed(state)
         if wrong and state["phase"] == PREPARED and self._stage.target_holds(state):
             self._prepared, self._phase = state, RENAMED
             self._mark_published(checkpoint)
             return
         if wrong:
-            raise DamagedOutputError(
-                f"{self._path} cannot be gone on with: what was written of it is not as it was left",
-                wrong,
-                "restore that file, or abandon this run and begin anew with --again",
-            )
+            raise self._not_as_left(wrong)
         if staged:
             self._stage.truncate(state["length"])
             self._tail = self._stage.tail(state["length"])

@@ -66,6 +66,18 @@ class Stage:
         _let_go_in_children(self)
         return True
 
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[None]:
+        """Open it for reading alone, and without the lock, as long as the context lasts; if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if self._descriptor >= 0:
+                _refuse_what_is_not_ours(self._descriptor, self.path)
+            yield
+        finally:
+            self.let_go()
+
     def check_target(self) -> None:
         """Raise TargetError if the target cannot be published. Writes nothing."""
         refuse_target(self.named)

@@ -1,5 +1,7 @@
 """`batchwright abandon`: asks, says what is left, and names how to begin anew."""
 
+import sys
+
 import pytest
 
 AGAIN = ("run", "jobs.py:again")
@@ -133,3 +135,54 @@ def test_effects_that_are_undone_are_not_left(left):
     assert left.call("rollback", "1", "--yes").code == 1
     ended = left.call("abandon", "1", "--yes")
     assert "charge: leaves 2 outputs in" in ended.err, "of four, 3 and 2 are undone"
+
+
+def causes(left, run="1"):
+    ended = left.call("failures", run, "--json")
+    return [(cause["message"], cause["open"]) for cause in ended.document["causes"]]
+
+
+def test_what_only_the_target_knows_is_brought_in_when_the_work_begins_anew_instead(left):
+    assert left.spawn("run", "left.py:killed_late").code == -9
+    (left.folder / "left.py").write_text(LEFT.replace("== 7", "== 99"))
+    assert left.call("run", "left.py:killed_late", "--again", "--yes").code == 3
+    assert causes(left) == [("one", 1)]
+    shown = left.call("show", "1", "--json").document
+    assert (shown["status"], shown["counts"]["failed"], shown["last_report"]) == ("FAILED", 1, None)
+
+
+@pytest.mark.parametrize("away", ["the job's file", "the target"])
+def test_what_is_away_while_the_work_is_given_up_is_brought_in_by_giving_it_up_once_more(left, away):
+    assert left.spawn("run", "left.py:killed_late").code == -9
+    gone = left.folder / ("left.py" if away == "the job's file" else "t.db")
+    kept = gone.rename(gone.with_name("kept"))
+    if away == "the target":
+        gone.mkdir()
+    assert left.call("abandon", "1", "--yes").code == 0
+    assert causes(left) == [], "the premise of this test"
+    for command in ("show", "failures"):
+        assert "its targets could not be asked when it was closed" in left.call(command, "1").err
+    assert "could not be asked" in left.call("show", "1", "--json").document["last_report"]
+    if away == "the target":
+        gone.rmdir()
+    kept.rename(gone)
+    sys.modules.pop("left", None)
+    assert left.call("abandon", "1").code == 0
+    assert causes(left) == [("one", 1)]
+    shown = left.call("show", "1")
+    assert "last report" not in shown.err
+    assert left.call("show", "1", "--json").document["counts"]["failed"] == 1
+
+
+def test_a_run_that_was_closed_without_its_target_says_so_until_it_is_gone_on_with(left):
+    assert left.spawn("run", "left.py:killed_late").code == -9
+    (left.folder / "t.db").rename(left.folder / "kept.db")
+    (left.folder / "t.db").mkdir()
+    (left.folder / "left.py").write_text(LEFT.replace("== 7", "== 99"))
+    assert left.call("run", "left.py:killed_late").code in (1, 2)
+    assert "last report" in left.call("show", "1").err
+    (left.folder / "t.db").rmdir()
+    (left.folder / "kept.db").rename(left.folder / "t.db")
+    assert left.call("run", "left.py:killed_late").code == 3
+    assert "last report" not in left.call("show").err + left.call("failures", "1").err
+    assert causes(left) == [("one", 1)]

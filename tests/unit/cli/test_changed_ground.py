@@ -1,5 +1,6 @@
 """What has changed since a run ended, on the command line: one line, exit code 2, the flags, and what `show` names."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -98,3 +99,99 @@ def test_show_names_what_is_compared_before_an_interrupted_run_goes_on(bills):
     assert "has all that was committed to it" in shown
     bills.call(*BILL)
     assert "compared before" not in bills.call("show", "2").out
+
+
+def what_would_be_said(bills, *words):
+    """The refusal of a run, and that of a dry run before it, which has to be the same and to leave no trace."""
+    before = names(bills)
+    dry = bills.call(*words, "--dry-run", "--json")
+    assert names(bills) == before
+    told = bills.call(*words, "--dry-run")
+    refused = bills.call(*words)
+    (line,) = [line for line in refused.err.splitlines() if line.startswith("error: ")]
+    assert (dry.code, told.code) == (refused.code, refused.code)
+    assert dry.document["refused"] == line.removeprefix("error: ")
+    assert f"as it stands: would be refused: {dry.document['refused']}" in told.out
+    assert "next: " not in told.err
+    return dry.document["refused"]
+
+
+def names(bills):
+    """Files with the times of their last changes, without what readers of SQLite share, and compiled Python."""
+    passing = ("-shm", "-wal", ".pyc", "__pycache__")
+    found = [path for path in bills.folder.rglob("*") if not path.name.endswith(passing)]
+    return sorted((str(path), path.stat().st_mtime_ns) for path in found if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        ("name,cents\nann,9\nbob,2\ncem,3\n", "--accept-input"),
+        ("name,cents\n", "nothing to go on from"),
+        ("", "nothing to go on from"),
+    ],
+)
+def test_a_dry_run_sees_an_input_that_has_changed(now, said, bills):
+    bills.call(*BILL, "--limit", "2")
+    Path("in.csv").write_text(now)
+    assert said in what_would_be_said(bills, *BILL)
+    if said == "--accept-input":
+        accepted = bills.call(*BILL, "--accept-input", "--dry-run")
+        assert accepted.code == 0
+        assert accepted.err.endswith("next: batchwright run bill.py:bill --month 11 --accept-input\n")
+
+
+def test_a_dry_run_sees_an_input_that_is_missing(bills):
+    bills.call(*BILL, "--limit", "2")
+    Path("in.csv").unlink()
+    assert "in.csv" in what_would_be_said(bills, *BILL)
+
+
+def test_a_dry_run_sees_that_a_finished_input_has_grown(bills):
+    bills.call(*BILL)
+    with Path("in.csv").open("a") as file:
+        file.write("dee,4\n")
+    assert "has grown" in what_would_be_said(bills, *BILL)
+
+
+@pytest.mark.parametrize("how", ["gone", "restored", "another"])
+def test_a_dry_run_sees_another_target(how, bills):
+    bills.call(*BILL, "--limit", "1")
+    Path("bills.db").rename("first.db")
+    if how == "restored":
+        shutil.copy("first.db", "bills.db")
+        bills.call(*BILL, "--limit", "1")
+        shutil.copy("first.db", "bills.db")
+    if how == "another":
+        bills.call(*BILL, "--limit", "2", "--ledger", "other.db")
+    assert "--adopt" in what_would_be_said(bills, *BILL)
+
+
+def test_a_dry_run_sees_a_ledger_that_does_not_know_finished_work(bills):
+    bills.call("run", "bill.py:nightly")
+    assert "--adopt" in what_would_be_said(bills, "run", "bill.py:nightly", "--ledger", "other.db")
+
+
+def test_a_dry_run_names_what_abandoned_work_asks_for(bills):
+    bills.call(*BILL, "--limit", "2")
+    bills.call("abandon", "1", "--yes")
+    assert "--again" in what_would_be_said(bills, *BILL)
+    assert "say yes with --yes" in what_would_be_said(bills, *BILL, "--again")
+    assert bills.call(*BILL, "--again", "--yes", "--dry-run").code == 0
+
+
+def test_a_dry_run_looks_at_a_file_that_is_not_finished_without_touching_it(bills):
+    Path("bill.py").write_text(
+        JOB.replace("writers import insert", "writers import csv_file, insert").replace(
+            'insert(f"sqlite:///{HERE}/bills.db", "bills")', 'csv_file(HERE / "bills.csv")'
+        )
+    )
+    bills.call(*BILL, "--limit", "2")
+    (stage,) = bills.folder.glob(".bills.csv.*.stage")
+    with stage.open("a") as file:
+        file.write("not committed")
+    before = names(bills)
+    assert bills.call(*BILL, "--dry-run").code == 0
+    assert names(bills) == before
+    stage.unlink()
+    assert "is not as it was left" in what_would_be_said(bills, *BILL)

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from batchwright.engine.announce import Announcer
-from batchwright.engine.run_job import RunOptions, Surroundings, run_job
+from batchwright.engine.run_job import run_job
+from batchwright.engine.set_up_run import RunOptions, Surroundings
 from batchwright.engine.stop import Stop
 from batchwright.job import Job, one_step_job
 from batchwright.launch import bind

@@ -236,3 +236,39 @@ def test_a_balance_is_right_after_an_adopted_backup(tmp_path):
     shutil.copy(backup, path)
     run_here(declared, ledger=ran.ledger, adopt=True)
     assert rows(path) == [45]
+
+
+def changed_after_a_half(folder: Path) -> Job:
+    """A job with parameters whose input was changed behind the back of a run that was stopped."""
+    (folder / "in.csv").write_text("id;name\n1;a\n2;b\n3;c\n4;d\n")
+    step = Step("first", read=csv_rows(folder / "in.csv", delimiter=";"), write=insert(url(folder / "t.db"), "t"))
+    return Job("j", step, parameters={"month": 11})
+
+
+@pytest.mark.parametrize("limit", [2, None])
+def test_with_the_ledger_gone_a_refusal_records_nothing_and_its_choices_work(limit, tmp_path):
+    job = changed_after_a_half(tmp_path)
+    run_here(job, limit=limit)
+    (tmp_path / "in.csv").write_text("id;name\n1;a\n9;b\n3;c\n4;d\n")
+    ledger = MemoryLedger()
+    why = refused_here(job, ledger=ledger)
+    assert "the input of step 'first' has changed" in why
+    assert "--accept-input" in why
+    accepted = run_here(job, ledger=ledger, accept_input=True)
+    assert (accepted.result.status, accepted.result.read) == (Status.COMPLETED, 4)
+    assert len(rows(tmp_path / "t.db")) == 4
+
+
+@pytest.mark.parametrize("how", ["gone", "shorter", "changed"])
+def test_an_unfinished_file_whose_stage_is_not_as_it_was_is_refused_before_anything_runs(how, tmp_path):
+    step = Step("s", read=["a", "b", "c"], write=text_file(tmp_path / "out.txt"), chunk_size=1, checkpoint_seconds=0)
+    job = Job("j", step, parameters={"month": 11})
+    ran = run_here(job, limit=2)
+    (stage,) = tmp_path.glob(".out.txt.*.stage")
+    stage.unlink() if how == "gone" else stage.write_text("x" if how == "shorter" else "x\ny\n")
+    why = refused_here(job, ledger=ran.ledger)
+    assert "is not as it was left" in why
+    assert "--again" in why
+    assert "abandon" not in why
+    assert run_here(job, ledger=ran.ledger, again=True).result.status is Status.COMPLETED
+    assert (tmp_path / "out.txt").read_text() == "a\nb\nc\n"

@@ -113,15 +113,38 @@ def test_what_was_read_of_a_file_is_compared_and_the_rest_is_not(kind, change, s
     make(path, stop)
     if said:
         why = refused_here(copying(read(path), tmp_path), ledger=ran.ledger, limit=1)
-        for words in (said, "--accept-input", "--again"):
+        for words in (said, "put it back as it was", "--again"):
             assert words in why
         assert "\n" not in why
         assert len(rows(tmp_path / "t.db")) == stop
+        assert_what_is_offered_works(copying(read(path), tmp_path), ran.ledger, why)
     else:
         again = run_here(copying(read(path), tmp_path), ledger=ran.ledger, limit=1)
         # Cut off in the middle of a record, what is behind may be one that cannot be read.
         assert not isinstance(again.error, GroundChangedError)
         assert len(rows(tmp_path / "t.db")) == stop + (again.error is None)
+
+
+def assert_what_is_offered_works(step: Any, ledger: Any, why: str) -> None:
+    """To go on is offered only where there is a place to go on from; to begin again always."""
+    if "--accept-input" in why:
+        accepted = run_here(step, ledger=ledger, accept_input=True, limit=1)
+        assert not isinstance(accepted.error, GroundChangedError)
+    else:
+        assert "nothing to go on from" in why
+        assert refused_here(step, ledger=ledger, accept_input=True) == why
+    again = run_here(step, ledger=ledger, again=True, confirmed=True, limit=1)
+    # What a change has made of the first record may be one that cannot be read.
+    assert again.result.lap == 2
+    assert not isinstance(again.error, GroundChangedError)
+
+
+def test_to_go_on_with_a_truncated_file_is_not_offered(tmp_path):
+    path = tmp_path / "in"
+    write_csv(path, range(100))
+    ran = run_here(copying(csv_rows(path), tmp_path), limit=50)
+    os.truncate(path, 20)
+    assert "--accept-input" not in refused_here(copying(csv_rows(path), tmp_path), ledger=ran.ledger)
 
 
 @pytest.mark.parametrize("stop", STOPS)
