@@ -6,11 +6,9 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from batchwright.engine.announce import Announcer
-from batchwright.engine.replay_job import ReplayOptions, replay_job
-from batchwright.engine.reread_items import Items
 from batchwright.engine.run_job import never_begun, run_job
 from batchwright.engine.set_up_run import RunOptions, Surroundings
 from batchwright.engine.stop import Stop, pause, watched
@@ -41,6 +39,9 @@ from batchwright.ports.runners import Runner, is_apart
 from batchwright.readers.iterables import is_one_shot, iterable_reader
 from batchwright.step import BoundStep, Recipe, Step, publishing_writer
 from batchwright.writers.functions import function_writer
+
+if TYPE_CHECKING:
+    from batchwright.engine.reread_items import Items
 
 FROM_NEEDS_AGAIN = "say --from STEP --again (run(…, from_step=…, again=True) in Python)"
 
@@ -127,10 +128,11 @@ def replay(  # noqa: PLR0913 - the public call: everything but the run is option
     Raises NotReplayableError where the job cannot be rebuilt, no step's target takes items later, or a later lap was
     begun, and FilterError for terms that cannot be meant.
     """
-    options = _replay_options(ReplayOptions(step, FailureFilter(where), Items.SAME, ignore, reopen, dry_run))
-    if accept_changed or stored:
-        items = _items(accept_changed=accept_changed, stored=stored)
-        options = replace(options, items=items, accepted=yes)
+    from batchwright.engine.replay_job import ReplayOptions, replay_job
+
+    _check_ignore(ignore, reopen=reopen)
+    items, accepted = _items(accept_changed=accept_changed, stored=stored), yes and (accept_changed or stored)
+    options = ReplayOptions(step, FailureFilter(where), items, ignore, reopen, dry_run, accepted)
     stop = stop or Stop()
     try:
         kept, close = open_patiently(ledger, None, partial(pause, SystemClock(), stop))
@@ -138,8 +140,7 @@ def replay(  # noqa: PLR0913 - the public call: everything but the run is option
         return ReplayResult(0, (), stopped=stop.requested or "")
     try:
         with closing(open_history(kept)) as history:
-            execution = history.run(run)
-            if execution is None:
+            if (execution := history.run(run)) is None:
                 raise LedgerError(f"there is no run {run} in {kept.address}", "", "see batchwright status")
         replayed = _job_of(execution, job)
         around = surroundings(kept, Announcer(()), stop, replayed.name, Path.cwd())
@@ -277,20 +278,21 @@ def _failures_of(ledger: Ledger, run: int) -> Iterator[Failure]:
         yield from history.failures(run)
 
 
-def _replay_options(options: ReplayOptions) -> ReplayOptions:
-    if options.ignore is not None and (options.reopen or not options.ignore.strip()):
+def _check_ignore(reason: str | None, *, reopen: bool) -> None:
+    if reason is not None and (reopen or not reason.strip()):
         raise DeclarationError(
             "replay: ignore is the reason why failures are closed",
-            "got it together with reopen" if options.reopen else "got an empty text",
+            "got it together with reopen" if reopen else "got an empty text",
             'write ignore="test data, agreed with accounting"',
         )
-    return options
 
 
-def _items(*, accept_changed: bool, stored: bool) -> Items:
+def _items(*, accept_changed: bool, stored: bool) -> "Items":
     if accept_changed and stored:
         raise DeclarationError("replay: accept_changed and stored exclude each other", "got both", "choose one")
-    return Items.STORED if stored else Items.CHANGED
+    from batchwright.engine.reread_items import Items
+
+    return Items.STORED if stored else Items.CHANGED if accept_changed else Items.SAME
 
 
 def _job_of(execution: JobExecution, given: Job | None) -> Job:

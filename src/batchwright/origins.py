@@ -1,6 +1,5 @@
 """Where a job comes from: load its function from a file, and build it again from what the ledger stored."""
 
-import difflib
 import importlib.util
 import inspect
 import sys
@@ -25,7 +24,9 @@ def load_function(spec: str) -> Callable[..., Job]:
     path, _, name = spec.partition(":") if ".py:" in spec else (spec, "", "")
     file = Path(path)
     if not file.is_file():
-        near = difflib.get_close_matches(file.name, [found.name for found in file.parent.glob("*.py")], 1)
+        from difflib import get_close_matches  # slow to load
+
+        near = get_close_matches(file.name, [found.name for found in file.parent.glob("*.py")], 1)
         raise OriginError(
             f"there is no file {path}",
             f"looked in {file.absolute().parent}",
@@ -40,7 +41,9 @@ def load_function(spec: str) -> Callable[..., Job]:
     function: Any = getattr(module, name, None)
     if function is None:
         known = list(functions) or _functions_of(module)
-        near = difflib.get_close_matches(name, [*functions, *_functions_of(module)], 1, _ALIKE)
+        from difflib import get_close_matches  # slow to load
+
+        near = get_close_matches(name, [*functions, *_functions_of(module)], 1, _ALIKE)
         raise OriginError(
             f"there is no function '{name}' in {path}",
             f"its {'job functions' if functions else 'functions'} are {', '.join(known) or 'none'}",

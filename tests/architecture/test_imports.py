@@ -76,6 +76,19 @@ def test_a_fresh_interpreter_loads_the_standard_library_only_and_nothing_slow(na
     assert loaded & SLOW_TO_LOAD == set()
 
 
+def test_a_public_name_loads_no_more_than_it_takes():
+    ours = {name for name in modules_loaded_by("batchwright") if name.startswith("batchwright")}
+    assert ours == {"batchwright"}
+    loaded = modules_loaded_by("batchwright, batchwright.launch")
+    assert not loaded & {"batchwright.engine.replay_job", "batchwright.loops", "importlib.metadata", "difflib"}
+
+
+def test_every_public_name_is_there_though_modules_are_called_alike():
+    told = "import batchwright.loops, batchwright as b; print(*(type(getattr(b, name)).__name__ for name in b.__all__))"
+    found = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert "module" not in found.stdout.split()
+
+
 def test_the_command_line_loads_no_rich_before_it_is_needed():
     loaded = modules_loaded_by("batchwright.cli")
     assert "click" in loaded

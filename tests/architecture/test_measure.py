@@ -44,7 +44,7 @@ def functions() -> list[Definition]:
 
 def is_constructor(made: Definition) -> bool:
     """What a user calls to declare or start something: its parameters are the vocabulary of the product."""
-    declares = made.module.name in ("batchwright.launch", "batchwright.resumable") or made.module.name.startswith(
+    declares = made.module.name in ("batchwright.launch", "batchwright.loops") or made.module.name.startswith(
         ("batchwright.readers.", "batchwright.writers.")
     )
     command = made.module.name.startswith("batchwright.cli.") and made.marked("command", "option", "argument")

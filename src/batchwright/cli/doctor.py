@@ -17,6 +17,7 @@ from batchwright.cli.shared_options import json_option, ledger_option
 from batchwright.cli.streams import say_error, write_json
 from batchwright.cli.tables import write_table
 from batchwright.model.errors import BatchwrightError
+from batchwright.model.version import VERSION
 from batchwright.places import without_password
 
 OLDEST_SQLITE = (3, 35, 0)
@@ -68,7 +69,7 @@ def _shown(value: object) -> str:
 
 
 def _versions() -> Iterator[Finding]:
-    yield Finding("batchwright", importlib.metadata.version("batchwright"))
+    yield Finding("batchwright", VERSION)
     yield Finding("python", f"{platform.python_version()} ({platform.python_implementation()})")
     yield Finding("system", f"{platform.system()} {platform.release()} {platform.machine()}")
     for package in ("click", "rich", "psutil"):

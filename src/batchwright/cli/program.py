@@ -99,9 +99,9 @@ def _show_help(ctx: click.Context) -> None:
 def _show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
     del parameter
     if wanted:
-        from importlib.metadata import version
+        from batchwright.model.version import VERSION
 
-        click.echo(f"batchwright {version('batchwright')}")
+        click.echo(f"batchwright {VERSION}")
         ctx.exit()
 
 

@@ -9,7 +9,6 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from batchwright.abilities import Describes
 from batchwright.job import Job
 from batchwright.model.errors import ACCEPT_INPUT, ADOPT
 from batchwright.model.secrets import scrub
+from batchwright.model.version import VERSION
 from batchwright.step import BoundStep
 
 Described = Mapping[str, Any]
@@ -38,15 +38,7 @@ def describe_job(job: Job, bound: Mapping[str, BoundStep]) -> dict[str, Any]:
     """The steps of a job in listed order, with the version of batchwright that reads it."""
     before = job.predecessors()
     steps = [_describe_step(bound[step.name], before[step.name]) for step in job.steps]
-    return {"version": batchwright_version(), "steps": steps}
-
-
-def batchwright_version() -> str:
-    """The version that is installed; empty if it is not installed at all."""
-    try:
-        return version("batchwright")
-    except PackageNotFoundError:
-        return ""
+    return {"version": VERSION, "steps": steps}
 
 
 def differences(then: Described, now: Described) -> list[Difference]:

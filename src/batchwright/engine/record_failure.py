@@ -5,7 +5,7 @@ The one rule: making the record never fails, whatever the item, its error or the
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
-from hashlib import sha256
+from hashlib import blake2b
 from typing import Any
 
 from batchwright.engine.read_chunks import Chunk
@@ -84,7 +84,7 @@ def record_digest(record: Any) -> str:
             text = encode([type(record).__name__, record.raw]) if record.raw is not None else ""
         else:
             text = encode(asdict(record) if is_dataclass(record) else record, canonical=True)  # type: ignore[arg-type] # an instance, since classes cannot be encoded either
-        return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16] if text else ""
+        return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest() if text else ""
     except Exception:  # noqa: BLE001 - an item may be anything; what cannot be stored cannot be compared
         return ""
 

@@ -62,7 +62,8 @@ def _pack(value: Any, depth: int) -> Any:
     if kind is float:
         return _finite(value)
     if kind is list:
-        return [_pack(entry, depth + 1) for entry in value]
+        plain = _AS_THEY_ARE.issuperset(map(type, value))
+        return value if plain else [_pack(entry, depth + 1) for entry in value]
     if isinstance(value, Mapping):
         return _pack_mapping(value, depth)
     return _pack_tagged(value, depth)

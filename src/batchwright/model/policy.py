@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from batchwright.model.errors import DeclarationError
@@ -68,17 +68,18 @@ class Skip:
     limit: int | str | None = None
     payload: bool = True
     redact: Sequence[str] = ()
+    _parsed: tuple[int | None, float | None] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         _check_errors("Skip", self.on)
         names = (self.redact,) if isinstance(self.redact, str) else tuple(self.redact)
         object.__setattr__(self, "redact", names)
-        parse_limit(self.limit)
+        object.__setattr__(self, "_parsed", parse_limit(self.limit))
 
     def exceeded(self, failed: int, read: int, *, at_end: bool = False) -> bool:
         """Whether this many failures among this many items are too many."""
-        count, rate = parse_limit(self.limit)
+        count, rate = self._parsed
         if count is not None:
             return failed > count
         if rate is not None and (read >= RATE_FROM_ITEMS or at_end):

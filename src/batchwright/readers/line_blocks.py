@@ -180,8 +180,8 @@ class _Fingerprints:
         """The bytes before this line of the cut and their checksum, from where the last one was asked for."""
         known, start, crc = self._last if line >= self._last[0] else (0, 0, self._start)
         data, count = self._cut.data, line - known
-        # Mostly twice the usual length will do; a whole number of characters in every encoding.
-        likely = data[start : start + 2 * count * (len(data) // self._records // 4 + 64) * 4]
+        # Mostly a little more than the usual length will do; a whole number of characters in every encoding.
+        likely = data[start : start + (count + 8) * (len(data) // self._records // 4 + 4) * 4]
         length = bytes_of_lines(self._encoding, likely, count)
         if length == len(likely):
             length = bytes_of_lines(self._encoding, data[start:], count)

@@ -3,7 +3,6 @@
 The one rule: memory is bounded by the size of a block, or by the longest line that is allowed.
 """
 
-import difflib
 import os
 import stat
 from dataclasses import dataclass, field
@@ -263,6 +262,8 @@ def _missing(file: LineFile) -> SourceError:
         found = f"nothing of that name is in {folder}"
         with os.scandir(folder) as entries:
             names = [entry.name for entry in islice(entries, 10_000)]
-        near = difflib.get_close_matches(name, names, n=1)
+        from difflib import get_close_matches  # slow to load
+
+        near = get_close_matches(name, names, n=1)
         mend = f"did you mean '{near[0]}'?" if near else mend
     return SourceError(f"the file '{file.path}' is missing", found, mend)

@@ -4,7 +4,6 @@ The one rule: what the server knows about the table is read once, and everything
 before the first one.
 """
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -156,9 +155,9 @@ def _create(connection: "Connection", table: Table, values: list[Any]) -> Sequen
 
 
 def _refuse_column(table: Table, name: str, existing: list[str]) -> None:
-    near = difflib.get_close_matches(name, existing, 1) or [
-        known for known in existing if known.lower() == name.lower()
-    ]
+    from difflib import get_close_matches  # slow to load
+
+    near = get_close_matches(name, existing, 1) or [known for known in existing if known.lower() == name.lower()]
     raise TargetError(
         f"table '{table.name}' has no column '{name}'",
         f"its columns are {', '.join(existing)}",

@@ -1,6 +1,5 @@
 """The table that rows go into: created from the first rows, or checked before the first row is written."""
 
-import difflib
 import sqlite3
 from dataclasses import dataclass, replace
 from typing import Any
@@ -91,7 +90,9 @@ def _check_columns(table: Table, existing: list[str]) -> None:
     known = {name.lower() for name in existing}
     for name in table.columns:
         if name.lower() not in known:
-            near = difflib.get_close_matches(name, existing, 1)
+            from difflib import get_close_matches  # slow to load
+
+            near = get_close_matches(name, existing, 1)
             raise TargetError(
                 f"table '{table.name}' has no column '{name}'",
                 f"its columns are {', '.join(existing)}",
