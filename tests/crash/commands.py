@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from tests.crash.fork_client import ROOT
-from tests.crash.jobs import prepare
+from tests.crash.job_tables import prepare
 from tests.crash.outcome import difference, ledger_of, outcome_of, wrong_rows
 from tests.crash.planted import SHOWS_IN
 
@@ -26,6 +26,7 @@ KILLS = (
     ("staged", "K10:30"),
     ("staged", "K10:18"),
     ("once", "K6:5"),
+    ("parts", "K28:1", "K10:4"),
 )
 
 SECONDS = 60

@@ -24,7 +24,7 @@ from typing import Any
 from tests.crash import power
 from tests.crash.clock import CLOCK, run_by_it
 from tests.crash.faults import EAGER, FRESH, POWER, Life, Schedule, arm, count_lines, parse, seconds_of
-from tests.crash.jobs import prepare
+from tests.crash.job_tables import prepare
 from tests.crash.outcome import (
     difference,
     ledger_of,

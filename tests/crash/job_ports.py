@@ -5,14 +5,19 @@ The one rule: a function that writes reaches a fault point on both sides of it.
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from tests.crash.job_tables import ITEMS
 
+from batchwright.engine.tell_time import SystemClock
 from batchwright.model.block import Block, Place, Position
 from batchwright.model.fault_points import reach
+from batchwright.model.idempotency import _running_step
+from batchwright.ports import Scope, Writer
+from batchwright.testing.memory_store import MemoryStore
 
 
 class Pages:
@@ -54,3 +59,11 @@ def append_to(path: Path) -> Callable[..., None]:
         reach("K9")
 
     return append
+
+
+def claim(target: Writer[Any], partition: int) -> None:
+    """Claim the partition that this thread works on, as somebody does who takes it over, and dies of it."""
+    key = _running_step.get()
+    assert key.partition == partition
+    with closing(target.open(Scope(key, MemoryStore(), SystemClock(), claims=True))) as successor:
+        successor.recall()

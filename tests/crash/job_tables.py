@@ -1,4 +1,9 @@
-"""The tables that the reference jobs find, and how many items they read."""
+"""What the reference jobs find: tables, files, and how many items there are to read."""
+
+import sqlite3
+from pathlib import Path
+
+from batchwright.writers.manifests import SetManifest
 
 ITEMS = 40
 
@@ -58,6 +63,12 @@ CREATE TABLE totals (shop INTEGER PRIMARY KEY, total INTEGER);
 INSERT INTO totals VALUES (0, 0), (1, 0), (2, 0);
 """
 
+PARTS = """
+CREATE TABLE sold (id INTEGER, shop TEXT, amount INTEGER CHECK (amount <> 13));
+CREATE TABLE balance (shop TEXT PRIMARY KEY, total INTEGER);
+INSERT INTO balance VALUES ('s0', 0), ('s1', 0), ('s2', 0);
+"""
+
 DATABASES = {
     "shop.db": SHOP,
     "family.db": FAMILY,
@@ -66,4 +77,31 @@ DATABASES = {
     "numbers.db": NUMBERS,
     "firsts.db": FIRSTS,
     "routes.db": ROUTES,
+    "parts.db": PARTS,
 }
+
+
+def prepare(folder: Path) -> None:
+    """Lay the input of every job into an empty folder."""
+    sales = [f"{i},s{i % 3},{amount_of(i)}" + (",one too many" if i % 17 == 16 else "") for i in range(ITEMS)]
+    (folder / "sales.csv").write_text("\n".join(["id,shop,amount", *sales]) + "\n")
+    (folder / "lines.txt").write_text("".join(f"line {i}\n" for i in range(ITEMS)))
+    documents = [f'{{"id": {i}' + ("}" if i % 11 != 10 else "") for i in range(ITEMS)]
+    (folder / "documents.jsonl").write_text("\n".join(documents) + "\n")
+    old = folder / "sets" / "old"
+    old.mkdir(parents=True)
+    SetManifest([]).write(old, 0o644)
+    for name, script in DATABASES.items():
+        execute_script(folder / name, script)
+
+
+def execute_script(path: Path, script: str) -> None:
+    """Make a database."""
+    connection = sqlite3.connect(path)
+    connection.executescript(script)
+    connection.close()
+
+
+def amount_of(number: int) -> int:
+    """What a sale is worth: some break the table's rules, some the trigger's, some the processor's."""
+    return {5: 13, 19: 950, 20: 990, 21: -1, 33: 13}.get(number, number * 7 % 100 + 100)

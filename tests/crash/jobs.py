@@ -6,18 +6,19 @@ Every job is a function of the folder that holds its input and takes its output.
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.crash.clock import CLOCK
-from tests.crash.job_ports import AppendIds, Pages, append_to
-from tests.crash.job_tables import DATABASES, ITEMS
+from tests.crash.job_ports import AppendIds, Pages, append_to, claim
+from tests.crash.job_tables import ITEMS, amount_of
 
 from batchwright import DROP, Drop, Job, Retry, Skip, Step, Unpublished, distinct, each
 from batchwright.model.fault_points import reach
+from batchwright.ports import Writer
 from batchwright.readers import csv_rows, json_lines, query, text_lines
 from batchwright.writers import csv_file, execute, file_set, insert, json_lines_file, route, text_file, upsert
-from batchwright.writers.manifests import SetManifest
 
 CHUNK = 3
 
@@ -31,6 +32,9 @@ AT_THE_END = 1_000_000.0
 SLOW_SECONDS = 0.7
 
 TRY_AGAIN = Retry(on=OSError, attempts=3, delay_seconds=0)
+
+CLAIMED_AT = 6
+"""The item at which the first partition of `parts` is claimed by somebody else: in the third chunk."""
 
 _tried: set[object] = set()
 
@@ -168,6 +172,18 @@ def routes(folder: Path) -> Job:
     )
 
 
+def parts(folder: Path) -> Job:
+    """In partitions: rows without a key, of which some are claimed by somebody meanwhile, and a running balance."""
+    database, sales = f"sqlite:///{folder}/parts.db", csv_rows(folder / "sales.csv")
+    add = execute(database, "UPDATE balance SET total = total + :amount WHERE shop = :shop", commutes=True)
+    sold = insert(database, "sold")
+    return Job(
+        "parts",
+        step("load", sales, partial(to_sold, sold), sold, partitions=3, skip=Skip(on=BAD.on, limit=ITEMS)),
+        step("add", sales, to_steady_sale, add, partitions=4),
+    )
+
+
 JOBS: dict[str, Callable[[Path], Job]] = {
     "tables": tables,
     "files": files,
@@ -179,6 +195,7 @@ JOBS: dict[str, Callable[[Path], Job]] = {
     "staged": staged,
     "once": once,
     "routes": routes,
+    "parts": parts,
 }
 
 ADD = "UPDATE balance SET total = total + :amount WHERE shop = :shop"
@@ -187,32 +204,6 @@ ADD = "UPDATE balance SET total = total + :amount WHERE shop = :shop"
 def step(name: str, read: Any, process: Any, write: Any, **options: Any) -> Step[Any, Any]:
     """A step in small chunks that sets bad items aside."""
     return Step(name, read=read, process=process, write=write, **{"chunk_size": CHUNK, "skip": BAD, **options})
-
-
-def prepare(folder: Path) -> None:
-    """Lay the input of every job into an empty folder."""
-    sales = [f"{i},s{i % 3},{amount_of(i)}" + (",one too many" if i % 17 == 16 else "") for i in range(ITEMS)]
-    (folder / "sales.csv").write_text("\n".join(["id,shop,amount", *sales]) + "\n")
-    (folder / "lines.txt").write_text("".join(f"line {i}\n" for i in range(ITEMS)))
-    documents = [f'{{"id": {i}' + ("}" if i % 11 != 10 else "") for i in range(ITEMS)]
-    (folder / "documents.jsonl").write_text("\n".join(documents) + "\n")
-    old = folder / "sets" / "old"
-    old.mkdir(parents=True)
-    SetManifest([]).write(old, 0o644)
-    for name, script in DATABASES.items():
-        execute_script(folder / name, script)
-
-
-def execute_script(path: Path, script: str) -> None:
-    """Make a database."""
-    connection = sqlite3.connect(path)
-    connection.executescript(script)
-    connection.close()
-
-
-def amount_of(number: int) -> int:
-    """What a sale is worth: some break the table's rules, some the trigger's, some the processor's."""
-    return {5: 13, 19: 950, 20: 990, 21: -1, 33: 13}.get(number, number * 7 % 100 + 100)
 
 
 def to_sale(row: dict[str, str]) -> dict[str, Any] | Drop:
@@ -239,6 +230,16 @@ def to_sound_sale(row: dict[str, str]) -> dict[str, Any] | Drop:
     if not isinstance(sale, Drop) and sale["amount"] == amount_of(19):
         raise ValueError("too large")
     return sale
+
+
+def to_sold(target: Writer[Any], row: dict[str, str]) -> dict[str, Any] | Drop:
+    """In each process, when it first meets one item, somebody else claims the partition: a zombie has made this."""
+    sale = to_sound_sale(row)
+    if int(row["id"]) != CLAIMED_AT or CLAIMED_AT in _tried or isinstance(sale, Drop):
+        return sale
+    _tried.add(CLAIMED_AT)
+    claim(target, 1)
+    return {**sale, "shop": "a zombie's"}
 
 
 def to_small_move(number: int) -> dict[str, Any]:

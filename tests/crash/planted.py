@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from batchwright.databases import sqlite, sqlite_keys, sqlite_records
+from batchwright.databases.records import key_values
 from batchwright.engine import commit_chunk, read_chunks, read_on
 from batchwright.ledgers.sqlite import SqliteLedger
 from batchwright.model.block import Position
@@ -270,6 +271,18 @@ def _id_of(ledger: Any) -> str:
     return str(row[0])
 
 
+def claimed_without_an_epoch(patch: Patch) -> None:
+    """Whoever claims a step, or a partition, finds the fence where the one before has put it, and leaves it there."""
+    raised = sqlite_records.raise_fence
+    epoch_of = f"SELECT epoch FROM batchwright_fences WHERE {sqlite_records._KEYED}"
+
+    def unraised(connection: sqlite3.Connection, key: StepKey, owned: Callable[[], object]) -> int:
+        found = connection.execute(epoch_of, key_values(key)).fetchone()
+        return int(found[0]) if found else raised(connection, key, owned)
+
+    patch(sqlite_records, "raise_fence", unraised)
+
+
 BUGS: dict[str, Callable[[Patch], None]] = {
     bug.__name__: bug
     for bug in (
@@ -289,6 +302,7 @@ BUGS: dict[str, Callable[[Patch], None]] = {
         set_published_file_by_file,
         each_table_committed_alone,
         ledger_local_keys,
+        claimed_without_an_epoch,
     )
 }
 
@@ -302,5 +316,6 @@ SHOWS_IN: dict[str, tuple[str, ...]] = {
     "files_of_a_set_not_cut_back": ("sets",),
     "set_published_file_by_file": ("sets",),
     "each_table_committed_alone": ("routes",),
+    "claimed_without_an_epoch": ("parts",),
 }
 """The jobs that a bug breaks, where that is not most of them: they are tried first, which saves minutes."""

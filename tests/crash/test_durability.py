@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 from tests.crash.commands import command, new_folder
 from tests.crash.fork_client import ROOT
-from tests.crash.job_tables import ORDERS
-from tests.crash.jobs import execute_script
+from tests.crash.job_tables import ORDERS, execute_script
 from tests.crash.planted import no_fsync
 from tests.crash.power import is_durable
 

@@ -32,6 +32,7 @@ CLAIMS = {
     "set_published_file_by_file": ("every_point", "recoveries", "another_ledger"),  # its window is too small for chance
     "each_table_committed_alone": KILLS,
     "ledger_local_keys": ("another_ledger", "at_random_places"),
+    "claimed_without_an_epoch": KILLS,
 }
 
 

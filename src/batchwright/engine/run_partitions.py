@@ -100,6 +100,7 @@ def _run_plan(
     assert whole is not None  # noqa: S101 - for the type checker: made above
     running = _begin(bound, context, sink, whole, plan)
     if plan is None:
+        _tell_of_finished(running, whole)
         return running.end(finished_status(whole.counts)), None
     crew = Crew(plan.parts, context, Tally(context.announcer, len(plan.parts)), left=context.limit)
     crew.hear(plan.checkpoints)
@@ -242,6 +243,16 @@ def _look(crew: Crew, running: Running) -> Mapping[int, Checkpoint]:
     crew.hear(found)
     running.checkpoint = replace(running.checkpoint, counts=in_all(found.values()))
     return found
+
+
+def _tell_of_finished(running: Running, whole: Checkpoint) -> None:
+    """Copy the failures of a step that is finished already into a ledger that does not know them."""
+    specs, context = plan_of(whole), running.context
+    if specs is None or not whole.counts.failed:
+        return
+    untold = _untold(running, rows_of(running.sink).checkpoints())
+    if untold:
+        Crew(parts_of(running.bound, specs), context, Tally(context.announcer, len(specs))).tell(untold)
 
 
 def _untold(running: Running, checkpoints: Mapping[int, Checkpoint]) -> list[int]:

@@ -368,3 +368,12 @@ def test_work_in_partitions_that_is_given_up_is_counted_and_fenced(tmp_path: Pat
     fences = rows(tmp_path, "SELECT partition, epoch FROM batchwright_fences ORDER BY partition")
     assert [partition for partition, _ in fences] == [0, 1, 2, 3, 4]
     assert all(fence > 1 for partition, fence in fences if partition in (0, 1))
+
+
+def test_a_new_ledger_learns_the_failures_of_a_step_that_is_finished(tmp_path: Path):
+    job = Job("load", step(tmp_path), parameters={"day": 1})
+    assert run_here(job).counts == (100, 90, 0, 10)
+    ran = run_here(job)
+    assert (ran.counts, len(ran.failures)) == ((100, 90, 0, 10), 10)
+    assert {failure.partition for failure in ran.failures} == {1, 2, 3, 4}
+    assert rows(tmp_path) == GOOD
