@@ -2,12 +2,15 @@
 
 import json
 from collections import UserList
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from batchwright.ports import Reader
 from batchwright.readers.csv_files import CsvRows
 from batchwright.readers.csv_records import CsvDialect
+from batchwright.readers.file_listings import files
+from batchwright.readers.file_series import FileSeries
 from batchwright.readers.iterables import iterable_reader
 from batchwright.readers.json_lines import json_reader
 from batchwright.readers.line_files import LineFile
@@ -109,6 +112,72 @@ class TestJsonLines(FileSuite):
 
 class TestJsonLinesWithBadOnes(TestJsonLines):
     content = "".join('{"n": NaN}\n\n' if n == 5 else f'{{"n": {n}}}\n' for n in range(COUNT)).encode()
+
+    def expected(self) -> list[Any]:
+        return [{"n": n} for n in range(COUNT) if n != 5]
+
+    def expected_bad(self) -> list[int]:
+        return [5]
+
+
+class SeveralSuite(ReaderSuite):
+    """Lines in files of very different lengths, some of them empty."""
+
+    cuts = (0, 1, 1, 25, 40)
+    empty = ("a", "bb", "z")
+
+    def one(self, path: str) -> Any:
+        return text_reader(LineFile(path, "utf-8", BLOCK_BYTES))
+
+    def text(self, numbers: range) -> str:
+        return "".join(f"line {n}\n" for n in numbers)
+
+    def reader(self, folder: Path) -> Reader[Any]:
+        where = folder / "in"
+        if not where.exists():
+            where.mkdir()
+            for number, (start, stop) in enumerate(pairwise(self.cuts)):
+                (where / f"{number}.txt").write_text(self.text(range(start, stop)))
+            for name in self.empty:
+                (where / f"{name}.txt").write_text("")
+        listed = files(where / "*.txt")
+        return FileSeries(listed, self.one(listed.patterns[0]))
+
+    def expected(self) -> list[Any]:
+        return [f"line {n}" for n in range(COUNT)]
+
+    def spoil(self, folder: Path) -> bool:
+        with (folder / "in" / "0.txt").open("r+b") as file:
+            file.write(b"X")
+        return True
+
+
+class TestLinesOfSeveralFiles(SeveralSuite):
+    pass
+
+
+class TestLinesOfASingleOne(SeveralSuite):
+    cuts, empty = (0, 40), ()
+
+
+class TestCsvRowsOfSeveralFiles(SeveralSuite):
+    def one(self, path: str) -> Any:
+        return CsvRows(LineFile(path, "utf-8", BLOCK_BYTES), CsvDialect(), None, None)
+
+    def text(self, numbers: range) -> str:
+        """The second file is a header line only."""
+        return "id,name\n" + "".join(f'{n},"name\n{n}"\n\n' for n in numbers)
+
+    def expected(self) -> list[Any]:
+        return [{"id": str(n), "name": f"name\n{n}"} for n in range(COUNT)]
+
+
+class TestJsonLinesOfSeveralFiles(SeveralSuite):
+    def one(self, path: str) -> Any:
+        return json_reader(LineFile(path, "utf-8", BLOCK_BYTES))
+
+    def text(self, numbers: range) -> str:
+        return "\n\n" + "".join('{"n": NaN}\n' if n == 5 else f'{{"n": {n}}}\n\n' for n in numbers)
 
     def expected(self) -> list[Any]:
         return [{"n": n} for n in range(COUNT) if n != 5]

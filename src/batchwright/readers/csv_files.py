@@ -13,13 +13,15 @@ from batchwright.model.block import Block, Place, Position
 from batchwright.model.errors import DeclarationError, SourceError
 from batchwright.readers.csv_records import CsvDialect, CsvTable, Row, locate_record, scan_records, walk_records
 from batchwright.readers.file_fingerprints import file_changes
+from batchwright.readers.file_listings import Files
 from batchwright.readers.file_parts import FilePart, split_file
+from batchwright.readers.file_series import FileSeries
 from batchwright.readers.line_blocks import bytes_of_lines, fingerprint_of, place_record, read_blocks
 from batchwright.readers.line_files import LineCutter, LineFile
 
 
 def csv_rows(  # noqa: PLR0913 - the options of a dialect, as the csv module names them
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Files,
     *,
     encoding: str = "utf-8",
     delimiter: str = ",",
@@ -30,8 +32,10 @@ def csv_rows(  # noqa: PLR0913 - the options of a dialect, as the csv module nam
     strict: bool = True,
     header: Sequence[str] | None = None,
     expect: Sequence[str] | None = None,
-) -> "CsvRows":
+) -> "CsvRows | FileSeries[Row]":
     """The rows of a CSV file as dicts of texts, named by its header line. Blank lines are no records.
+
+    Of several `files` all have the same header line, unless they are empty.
 
     `header` names the columns of a file without a header line; `expect` says what the header line must hold, in order.
     Restarts where it stopped, without reading the beginning again. A row with more or fewer fields than the header, a
@@ -50,6 +54,8 @@ def csv_rows(  # noqa: PLR0913 - the options of a dialect, as the csv module nam
             "",
             "header= is for files without a header line, expect= for files with one",
         )
+    if isinstance(path, Files):
+        return FileSeries(path, CsvRows(LineFile(path.patterns[0], encoding), dialect, names, expected))
     return CsvRows(LineFile(os.fspath(path), encoding), dialect, names, expected)
 
 
@@ -62,6 +68,7 @@ class CsvRows:
     header: tuple[str, ...] | None = None
     expect: tuple[str, ...] | None = None
     only: FilePart | None = None
+    first: str = ""
 
     @property
     def address(self) -> str:
@@ -97,6 +104,18 @@ class CsvRows:
         if self.only is None:
             return self.file.fraction(position)
         return self.only.fraction(position, self.file)
+
+    def of_file(self, path: str) -> "CsvRows":
+        """The same reader of another file."""
+        return replace(self, file=replace(self.file, path=path))
+
+    def agreeing(self, path: str) -> "CsvRows":
+        """The same reader of files that all have this one's header line."""
+        if self.header is not None or self.expect is not None:
+            return self
+        with LineCutter(self.of_file(path).file) as cutter:
+            names, _ = self._begin(cutter)
+        return replace(self, expect=tuple(names), first=path)
 
     @property
     def undivided(self) -> str:
@@ -144,10 +163,11 @@ class CsvRows:
                 "mend it, or name the columns with header= if the file has no header line",
             )
         if self.expect is not None and tuple(names) != self.expect:
+            told = f"that of '{self.first}'" if self.first else "as expected"
             raise SourceError(
-                f"the header line of '{self.file.path}' is not as expected",
+                f"the header line of '{self.file.path}' is not {told}",
                 _difference(self.expect, names),
-                "mend the file or expect=",
+                "mend it, or read it by a step of its own" if self.first else "mend the file or expect=",
             )
         return names, start
 

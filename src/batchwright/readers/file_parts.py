@@ -58,6 +58,11 @@ class FilePart:
         )
         return file_changes(file.absolute, file.path, looked_at, finished=finished and self.end is None)
 
+    @property
+    def length(self) -> int:
+        """How many bytes it had when the file was split."""
+        return int((self.ground["byte"] if self.end is None else self.end) - self.start[0])
+
     def fraction(self, position: Position, file: LineFile) -> float | None:
         """About how much of the part lies before a position."""
         start, end = self.start[0], self.ground["byte"] if self.end is None else self.end

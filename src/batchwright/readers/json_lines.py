@@ -8,18 +8,24 @@ import os
 from typing import Any, NoReturn
 
 from batchwright.model.block import BadRecord
+from batchwright.readers.file_listings import Files
+from batchwright.readers.file_series import FileSeries
 from batchwright.readers.line_blocks import LineReader, Located, Parsed
 from batchwright.readers.line_files import Cut, LineFile
 from batchwright.readers.text_encodings import Lines, TextEncoding, plain_lines, without_line_end
 
 
-def json_lines(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> LineReader[Any]:
-    """The values of a JSON Lines file (NDJSON): usually one object, a dict, a line. Blank lines are no records.
+def json_lines(path: str | os.PathLike[str] | Files, *, encoding: str = "utf-8") -> LineReader[Any] | FileSeries[Any]:
+    """The values of a JSON Lines file (NDJSON), or of several `files`: usually one object, a dict, a line.
+
+    Blank lines are no records.
 
     Restarts where it stopped, without reading the beginning again. A line that is not JSON, is nested too deeply, has
     an integer that Python refuses to convert, cannot be decoded, or is longer than 64 MiB is a bad record; its
     neighbours are fine. Raises SourceError for an unknown encoding.
     """
+    if isinstance(path, Files):
+        return FileSeries(path, json_reader(LineFile(path.patterns[0], encoding)))
     return json_reader(LineFile(os.fspath(path), encoding))
 
 

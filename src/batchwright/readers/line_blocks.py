@@ -84,6 +84,14 @@ class LineReader(Generic[Item]):
             return self.file.fraction(position)
         return self.only.fraction(position, self.file)
 
+    def of_file(self, path: str) -> "LineReader[Item]":
+        """The same reader of another file."""
+        return replace(self, file=replace(self.file, path=path))
+
+    def agreeing(self, path: str) -> "LineReader[Item]":  # noqa: ARG002 - see `OneFile`
+        """Itself: such a file says nothing of the others."""
+        return self
+
     @property
     def undivided(self) -> str:
         """Nothing: it can be split."""

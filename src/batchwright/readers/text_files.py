@@ -6,18 +6,22 @@ The one rule: every line is an item, empty ones too; one that cannot be decoded 
 import os
 
 from batchwright.model.block import BadRecord
+from batchwright.readers.file_listings import Files
+from batchwright.readers.file_series import FileSeries
 from batchwright.readers.line_blocks import LineReader, Located, Parsed
 from batchwright.readers.line_files import Cut, LineFile
 from batchwright.readers.text_encodings import TextEncoding, plain_lines, without_line_end
 
 
-def text_lines(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> LineReader[str]:
-    r"""The lines of a text file, without their ends (LF, CR LF or CR).
+def text_lines(path: str | os.PathLike[str] | Files, *, encoding: str = "utf-8") -> LineReader[str] | FileSeries[str]:
+    r"""The lines of a text file, or of several `files`, without their ends (LF, CR LF or CR).
 
     Restarts where it stopped, without reading the beginning again. A byte order mark is passed over, and decides the
     byte order of utf-16 and utf-32. A line with undecodable bytes, or longer than 64 MiB, is a bad record; its
     neighbours are fine. Raises SourceError for an unknown encoding.
     """
+    if isinstance(path, Files):
+        return FileSeries(path, text_reader(LineFile(path.patterns[0], encoding)))
     return text_reader(LineFile(os.fspath(path), encoding))
 
 

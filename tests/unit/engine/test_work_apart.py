@@ -227,19 +227,18 @@ def test_processes_end_with_a_run_that_is_killed_and_the_next_one_goes_on(tmp_pa
     assert done < apart_jobs.LONG
 
 
-@pytest.mark.parametrize("presses", [1, 2])
-def test_ctrl_c_stops_the_run_and_all_its_processes(tmp_path: Path, presses: int):
-    seconds = ("--seconds", "0.01" if presses == 1 else "0.3")
-    started = start(tmp_path, *LONG, "--folder", str(tmp_path), *seconds)
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGINT, signal.SIGTERM]])
+def test_signals_stop_the_run_and_all_its_processes(tmp_path: Path, signals: list[signal.Signals]):
+    at_once = len(signals) > 1
+    started = start(tmp_path, *LONG, "--folder", str(tmp_path), "--seconds", "1" if at_once else "0.01")
     wait_for_rows(tmp_path)
-    for _ in range(presses):
-        os.killpg(started.pid, signal.SIGINT)
-        threading.Event().wait(0.3)
     family = children_of(started.pid)
+    for number in signals:
+        os.killpg(started.pid, number)
     _, said = started.communicate(timeout=SECONDS)
-    assert started.returncode == 130, said
+    assert started.returncode in (130, 143), said
     assert "stopping at the end of this chunk" in said
-    assert ("stopped at once" in said) is (presses == 2)
+    assert ("stopped at once" in said) is at_once
     assert "Traceback" not in said
     assert not any(map(is_alive, family))
     again = start(tmp_path, *LONG, "--folder", str(tmp_path), "--seconds", "0")
