@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +130,10 @@ class _Worker:
         """Each step in partitions that is going on, one after the other."""
         result = JoinResult(self.execution.id, Status.COMPLETED)
         left = [name for name, step in self.bound.items() if step.step.partitions is not None]
-        while left and not self._asked_to_stop(result):
+        while left:
             run, known = self._look()
+            if self._asked_to_stop(run, result):
+                break
             running = [name for name in left if name in known and _is_going_on(known[name].status)]
             left = [name for name in left if not (name in known and known[name].status.complete)]
             if run.status.live and not running:
@@ -144,20 +146,19 @@ class _Worker:
         return result
 
     def _look(self) -> tuple[JobExecution, dict[str, StepExecution]]:
-        run = self.history.run(self.execution.id) or self.execution
+        # A run that was forgotten is over.
+        run = self.history.run(self.execution.id) or replace(self.execution, status=Status.FAILED)
         return run, {step.key.step: step for step in self.history.steps(run.id) if step.run == run.id}
 
-    def _asked_to_stop(self, result: JoinResult) -> bool:
-        run = self.history.run(self.execution.id)
+    def _asked_to_stop(self, run: JobExecution, result: JoinResult) -> bool:
         if self.options.parent is not None and os.getppid() != self.options.parent:
             self.stop.request("the process that started this worker is gone")
-        if run is not None and run.stop_requested:
+        if run.stop_requested:
             self.stop.request(f"stopped by {run.stop_requested}")
         if self.stop.requested is not None:
             result.status, result.reason = Status.STOPPED, self.stop.requested
-        result.lost = run is not None and run.status is Status.LOST
-        over = run is None or not _is_going_on(run.status)
-        return self.stop.requested is not None or over
+        result.lost = run.status is Status.LOST
+        return self.stop.requested is not None or not _is_going_on(run.status)
 
     def _step(self, bound: BoundStep, result: JoinResult) -> bool:
         """Work on one step until nothing of it is left, or something ends that; whether nothing is left."""
@@ -190,9 +191,9 @@ class _Worker:
         threads = crew.start(min(self.options.workers, len(crew.parts))) if not crew.over else []
         for _ in _every(LOOK_SECONDS, lambda: any(thread.is_alive() for thread in threads)):
             crew.hear(look())
-            step = self._look()[1].get(name)
-            ended = step is None or not _is_going_on(step.status)
-            if self._asked_to_stop(result) or ended:
+            run, known = self._look()
+            ended = name not in known or not _is_going_on(known[name].status)
+            if self._asked_to_stop(run, result) or ended:
                 crew.context.stop.request(self.stop.requested or "the step has ended elsewhere", now=self.stop.now)
             crew.context.stop.press()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.postgres.server import Fresh
 
-from batchwright import JobFailedError, Skip, Step, run
+from batchwright import Job, JobFailedError, Skip, Status, Step, run
 from batchwright.readers import query
 from batchwright.writers import insert, upsert
 
@@ -53,7 +53,8 @@ def test_a_query_is_read_and_written_by_several_at_once(fresh: Fresh, tmp_path: 
     def step(partitions: int, workers: int):
         source = query(fresh.url, "SELECT * FROM source", key="id", page_rows=50)
         how = {"partitions": partitions, "workers": workers, "chunk_size": 30, "skip": Skip(on=ValueError, limit=50)}
-        return Step("copy", read=source, process=process, write=insert(fresh.url, "target"), **how)
+        copy = Step("copy", read=source, process=process, write=insert(fresh.url, "target"), **how)
+        return Job("copy", copy, parameters={"day": 1})
 
     with pytest.raises(JobFailedError):
         run(step(6, 3), ledger=fresh.url)
@@ -62,6 +63,9 @@ def test_a_query_is_read_and_written_by_several_at_once(fresh: Fresh, tmp_path: 
     assert (result.read, result.written, result.failed) == (ROWS, ROWS - 20, 20)
     assert fresh.rows("SELECT count(*), count(DISTINCT id) FROM target") == [(ROWS - 20, ROWS - 20)]
     assert len({failure.place.detail for failure in result.failures}) == 20
+    again = run(step(9, 2), ledger=fresh.url)
+    assert again.already_complete
+    assert again.status is Status.COMPLETED_WITH_FAILURES
 
 
 def test_the_limit_of_failures_is_exact_for_several_writers(fresh: Fresh, tmp_path: Path):

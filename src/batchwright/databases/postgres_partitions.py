@@ -24,6 +24,9 @@ _OTHERS = (
     f"SELECT {', '.join(f'coalesce(sum({count}), 0)::bigint' for count in COUNTS)} {_OF_STEP} "
     "AND partition > 0 AND partition <> %s"
 )
+_WITH_FAILURES = f"SELECT DISTINCT partition {_OF_STEP} AND partition > 0 ORDER BY partition".replace(
+    "batchwright_checkpoints", "batchwright_failures"
+)
 _LOCK = f"SELECT 1 {_OF_STEP} AND partition = 0 FOR UPDATE"
 
 
@@ -48,7 +51,7 @@ class PostgresPartitions:
 
     def failures(self) -> Iterator[Failure]:
         """The failures of all partitions, by partition and ordinal."""
-        for partition in self.checkpoints():
+        for (partition,) in self._run(_WITH_FAILURES, key_values(self.key)[:4]).fetchall():
             for failure in get_failures(self.connection, self.schema, replace(self.key, partition=partition)):
                 yield replace(failure, partition=partition)
 

@@ -18,6 +18,9 @@ _OTHERS = (
     f"SELECT {', '.join(f'coalesce(sum({count}), 0)' for count in COUNTS)} {_OF_STEP} "
     "AND partition > 0 AND partition <> ?"
 )
+_WITH_FAILURES = f"SELECT DISTINCT partition {_OF_STEP} AND partition > 0 ORDER BY partition".replace(
+    "batchwright_checkpoints", "batchwright_failures"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,6 @@ class SqlitePartitions:
 
     def failures(self) -> Iterator[Failure]:
         """The failures of all partitions, by partition and ordinal."""
-        for partition in self.checkpoints():
+        for (partition,) in self.connection.execute(_WITH_FAILURES, key_values(self.key)[:4]).fetchall():
             for failure in get_failures(self.connection, replace(self.key, partition=partition)):
                 yield replace(failure, partition=partition)

@@ -11,6 +11,8 @@ from batchwright.engine.announce import Announces
 from batchwright.model.checkpoint import Checkpoint, Counts
 from batchwright.model.events import ChunkCommitted, Event, ItemFailed, StepMoved
 
+_NOTHING = Counts()
+
 
 @dataclass(slots=True)
 class Tally:
@@ -21,12 +23,16 @@ class Tally:
     counts: dict[int, Counts] = field(default_factory=dict)
     fractions: dict[int, float] = field(default_factory=dict)
     reads: dict[int, int] = field(default_factory=dict)
+    total: Counts = field(default_factory=Counts)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def hear(self, number: int, counts: Counts, fraction: float | None) -> None:
         """Take note of how far a partition is."""
         with self.lock:
-            if counts.read >= self.counts.get(number, Counts()).read:
+            before = self.counts.get(number, _NOTHING)
+            if counts.read >= before.read:
+                # A plan may have thousands of partitions: they are not added up anew for every chunk.
+                self.total = self.total + (counts - before)
                 self.counts[number] = counts
                 self.fractions[number] = max(fraction or 0.0, self.fractions.get(number, 0.0))
 
@@ -36,7 +42,7 @@ class Tally:
             self.reads[number] = max(read, self.reads.get(number, 0))
             self.fractions[number] = max(fraction or 0.0, self.fractions.get(number, 0.0))
             numbers = {*self.counts, *self.reads}
-            return sum(max(self.reads.get(n, 0), self.counts.get(n, Counts()).read) for n in numbers)
+            return sum(max(self.reads.get(n, 0), self.counts.get(n, _NOTHING).read) for n in numbers)
 
     def read_in(self, checkpoints: Mapping[int, Checkpoint]) -> None:
         """Take note of what the target says of all partitions, whoever works on them."""
@@ -46,7 +52,7 @@ class Tally:
     def in_all(self) -> Counts:
         """The counts of the step as a whole, as far as they are known here."""
         with self.lock:
-            return sum(self.counts.values(), Counts())
+            return self.total
 
     @property
     def fraction(self) -> float:

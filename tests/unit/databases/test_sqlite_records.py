@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from batchwright.databases import sqlite, sqlite_records
+from batchwright.databases.sqlite_partitions import SqlitePartitions
 from batchwright.databases.sqlite_schema import Migration, migrate, schema_version
 from batchwright.model.block import Place, Position
 from batchwright.model.checkpoint import Checkpoint, Counts, StepKey
@@ -169,3 +170,16 @@ def test_a_migration_that_fails_leaves_nothing(connection):
         migrate(connection, "mine", [broken])
     assert schema_version(connection, "mine") == 0
     assert connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'a'").fetchone() is None
+
+
+def test_failures_of_a_step_in_partitions_are_asked_for_where_there_are_some(connection):
+    for partition in range(1, 60):
+        sqlite_records.put_checkpoint(connection, replace(KEY, partition=partition), CHECKPOINT)
+    for partition in (40, 7):
+        sqlite_records.put_failures(connection, replace(KEY, partition=partition), [failure(3)])
+    asked = []
+    connection.set_trace_callback(asked.append)
+    found = [each.partition for each in SqlitePartitions(connection, KEY).failures()]
+    connection.set_trace_callback(None)
+    assert found == [7, 40]
+    assert len(asked) <= 1 + 2 * len(found)
