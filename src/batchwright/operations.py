@@ -22,6 +22,7 @@ from batchwright.engine.try_job import StepTrial, Trial, TrialOptions, try_job
 from batchwright.engine.where_it_stands import StepStanding, where_it_stands
 from batchwright.job import Job
 from batchwright.launch import Stop, SystemClock, bind, open_history, open_ledger, run, surroundings
+from batchwright.ledgers.call_marks import find_mark
 from batchwright.ledgers.memory import MemoryLedger
 from batchwright.ledgers.remembered import RememberedLedger
 from batchwright.model.checkpoint import InstanceKey
@@ -97,9 +98,7 @@ def abandon(number: int, *, ledger: Ledger | str | Path | None = None, job: Job 
     kept, close = open_ledger(ledger, None)
     try:
         with closing(open_history(kept)) as history:
-            execution = history.run(number)
-        if execution is None:
-            raise _no_such_run(number, kept.address)
+            execution = run_to_abandon(history, number)
         bound, unbuilt = {}, ""
         try:
             bound = bind(built_again(execution, job), durable=kept.durable)
@@ -236,21 +235,41 @@ def dry_run(job: Job, *, limit: int | None = None, max_failures: int | str | Non
     return try_job(job, bind(job, durable=True), TrialOptions(limit, max_failures), SystemClock())
 
 
-def foresee(job: Job, history: History | None, options: RunOptions) -> Foreseen:
+def foresee(job: Job, place: Path | str, history: History | None, options: RunOptions) -> Foreseen:
     """What a run with these options would make of what earlier ones left in the ledger of this history, and in targets.
 
-    Nothing is written or waited for. Raises AlreadyRunningError while the work is under way.
+    `place` is that of the ledger, which may not be there. Nothing is written or waited for. Raises AlreadyRunningError
+    while the work is under way.
     """
     newest = None if history is None else newest_run(history, job.key)
     if newest is not None and newest.status.live:
         raise AlreadyRunningError(newest.job, f"process {newest.pid} on {newest.host}", newest.started_at)
     stop, announcer = Stop(), Announcer(())
+    mark = find_mark(place.resolve(), job.key) if isinstance(place, Path) else None
     stop.request("nothing is waited for in a dry run")
-    around = surroundings(RememberedLedger(history, newest), announcer, stop, job.name, Path.cwd())
+    around = surroundings(RememberedLedger(history, newest, mark), announcer, stop, job.name, Path.cwd())
     try:
         return foresee_run(job, bind(job, durable=True), options, around)
     finally:
         announcer.close()
+
+
+def run_to_abandon(history: History, number: int) -> JobExecution:
+    """A run as it may be given up. Raises LedgerError for an unknown number, NotResumableError for that of a replay."""
+    named = history.run(number)
+    if named is None:
+        raise _no_such_run(number, history.address)
+    if named.kind == "run":
+        return named
+    newest = newest_run(history, named.key)
+    what = "is a replay" if named.kind == "replay" else "has ignored or reopened failures"
+    raise NotResumableError(
+        f"run {number} of job '{named.job}' {what}: what it has not done is still open, and nothing of it is given up",
+        f"the newest run of its work is {newest.id}, {newest.status}" if newest else "",
+        f"to give that up: batchwright abandon {newest.id}"
+        if newest and newest.status in INTERRUPTED
+        else f"see batchwright failures {newest.id if newest else number}",
+    )
 
 
 def interrupted_run(history: History, number: int) -> JobExecution:
@@ -342,5 +361,6 @@ __all__ = [
     "prune",
     "prune_targets",
     "resume",
+    "run_to_abandon",
     "standing",
 ]

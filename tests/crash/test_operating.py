@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from tests.crash.commands import KILLED
 
 from batchwright import Job, Skip, Status, Step, abandon, prune, resume, run
 from batchwright.engine import abandon_job as engine
+from batchwright.engine import close_lost as closing_lost
 from batchwright.ledgers.sqlite_history import SqliteHistory
 from batchwright.model.errors import AbandonedError, GroundChangedError, JobFailedError
 from batchwright.testing.crash_points import crash_after
@@ -212,3 +214,58 @@ def test_a_planted_cleaning_up_before_the_mark_is_caught(failed):
                 resume(1, ledger=ledger(failed), job=a_job(failed))
             broken += status(failed) is Status.FAILED
     assert broken
+
+
+def killed_late(folder: Path) -> Job:
+    """Killed once two chunks are in the table, before its process has told the ledger of their failures."""
+
+    def check(row: dict[str, int]) -> dict[str, int]:
+        if row["n"] == 1:
+            raise ValueError("one")
+        if row["n"] == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return row
+
+    rows = [{"n": number} for number in range(10)]
+    table = insert(f"sqlite:///{folder}/late.db", "t")
+    return Job("late", Step("load", read=rows, process=check, write=table, chunk_size=3, skip=Skip(on=ValueError)))
+
+
+def known_of(folder: Path) -> tuple[int, int, list[int], bool]:
+    """What the ledger knows of run 1: read, failed, which ones, and whether it says that this may be a part."""
+    with closing(SqliteHistory(ledger(folder))) as history:
+        (step,) = history.steps(1)
+        failures = [failure.ordinal for failure in history.failures(1)]
+        return step.counts.read, step.counts.failed, failures, step.known_in_part
+
+
+def give_up_late(folder: Path) -> None:
+    abandon(1, ledger=ledger(folder), job=killed_late(folder))
+
+
+def wrong_after_giving_up(folder: Path) -> list[tuple]:
+    """What is not known, or known in part without saying so, when those who gave the work up were killed."""
+    wrong = []
+    for _ in killed_anywhere(folder, give_up_late):
+        found = known_of(folder)
+        wrong += [found] if found != (6, 1, [1], False) and not found[-1] else []
+        give_up_late(folder)
+        found = known_of(folder)
+        wrong += [found] if found != (6, 1, [1], False) else []
+    return wrong
+
+
+@pytest.fixture
+def lost(folder):
+    assert in_child(lambda: run(killed_late(folder), ledger=ledger(folder))) == KILLED
+    assert known_of(folder) == (0, 0, [], True), "the premise of these tests"
+    return folder
+
+
+def test_what_a_killed_run_did_not_report_is_known_once_it_is_given_up_whoever_is_killed_in_that(lost):
+    assert wrong_after_giving_up(lost) == []
+
+
+def test_a_planted_giving_up_that_copies_nothing_from_the_target_is_caught(lost, monkeypatch):
+    monkeypatch.setattr(closing_lost, "_ask_target", lambda *_: None)
+    assert wrong_after_giving_up(lost)

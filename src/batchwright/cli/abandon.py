@@ -16,6 +16,7 @@ from batchwright.cli.next_commands import begin_anew, command, in_full
 from batchwright.cli.shared_options import debug_option, json_option, ledger_option, run_argument
 from batchwright.cli.streams import say, write_json
 from batchwright.job import Job
+from batchwright.model.effect import STANDING
 from batchwright.model.errors import AlreadyRunningError, BatchwrightError
 from batchwright.model.execution import JobExecution
 from batchwright.model.status import Status, sources_of
@@ -38,13 +39,17 @@ def abandon_command(run: int, *, yes: bool, as_json: bool, ledger: Path | str | 
 
     Removes what its steps have staged and not published, and says what they leave in their targets.
     """
-    from batchwright.operations import abandon
+    from batchwright.operations import abandon, run_to_abandon
 
     with opened_history(ledger) as opened:
         execution = opened.execution(run)
         _refuse_live(opened, execution)
+        run_to_abandon(opened.history, run)
         if execution.status in _ASKED:  # whatever else it is, is refused, or given up already: no question
             what = f"run {run} of {printable(execution.job)}"
+            lost = _not_undone(opened, execution)
+            if lost:
+                say(lost)
             require_yes(f"{what} can never be gone on with once it is abandoned", f"Abandon {what}?", given=yes)
         result = abandon(run, ledger=opened.path, job=_job(execution))
         following = [printable(in_full(begin_anew(execution), execution, opened.named))]
@@ -53,6 +58,16 @@ def abandon_command(run: int, *, yes: bool, as_json: bool, ledger: Path | str | 
     else:
         _say_result(result, following)
     return 0
+
+
+def _not_undone(opened: OpenedHistory, execution: JobExecution) -> str:
+    """What is to be known of effects that are there, and that nothing could undo any more; or nothing."""
+    counts = opened.history.effect_counts(execution.id) if execution.compensable else []
+    left = sum(count.count for count in counts if count.state in STANDING)
+    undo = command("rollback", str(execution.id), ledger=opened.named)
+    return (
+        f"{left:,} effects outside stay, and cannot be rolled back any more; to undo them first: {undo}" if left else ""
+    )
 
 
 def _refuse_live(opened: OpenedHistory, execution: JobExecution) -> None:

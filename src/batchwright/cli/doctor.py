@@ -118,6 +118,7 @@ def _ledger(given: Path | str | None) -> Iterator[Finding]:
         yield Finding("ledger exists", exists)
         if not exists:
             return
+        yield Finding("known to the ledger alone", "what was called outside: keep its folder whole, and back it up")
         if isinstance(place, Path):
             writable = os.access(place, os.W_OK)
             yield Finding("ledger is writable", writable, "" if writable else "change its owner or its mode")

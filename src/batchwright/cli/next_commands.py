@@ -75,12 +75,11 @@ def next_commands(now: Situation, ledger: Path | str | None) -> list[str]:
 
 
 def short_command(each: InstanceSummary) -> str:
-    """The first of them as the words behind `batchwright`; empty where there is nothing to do, or not from a shell."""
+    """The first of them as the words behind `batchwright`; empty where there is nothing to do."""
     step = first_step(Situation(each.run, each.open_failures))
-    if isinstance(step, str):
-        return ""
-    # A line of its own is too long for a column.
-    return f"show {each.run.id}" if step[0] == "run" else " ".join(step)
+    # A line of its own, or a sentence, is too long for a column: `show` ends with it.
+    long = isinstance(step, str) or step[0] == "run"
+    return (f"show {each.run.id}" if step else "") if long else " ".join(step)
 
 
 def for_instance(each: InstanceSummary, ledger: Path | str | None) -> list[str]:

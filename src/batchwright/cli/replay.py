@@ -70,7 +70,7 @@ def replay_command(run: int, *, as_json: bool, grace: float, ledger: Path | str 
     if as_json:
         write_json(_document(result, code))
     else:
-        _say_result(result, execution, ledger, again)
+        _say_result(result, execution, ledger, again, _to_look(asked, run, ledger))
     return code
 
 
@@ -135,7 +135,17 @@ def _document(result: "ReplayResult", exit_code: int) -> dict[str, object]:
     )
 
 
-def _say_result(result: "ReplayResult", execution: JobExecution, ledger: Path | str | None, again: str) -> None:
+def _to_look(asked: dict[str, Any], run: int, ledger: Path | str | None) -> str:
+    """The same replay, which takes items that have moved, and asks about those that have changed; or nothing."""
+    if asked["stored"] or asked["yes"] or (asked["accept_changed"] and not asked["dry_run"]):
+        return ""
+    asked = {**asked, "accept_changed": True, "dry_run": False}
+    return command("replay", str(run), *_as_options(asked), ledger=ledger)
+
+
+def _say_result(
+    result: "ReplayResult", execution: JobExecution, ledger: Path | str | None, again: str, look: str
+) -> None:
     for step in result.steps:
         say(f"{printable(step.step)}: {_became(step, dry_run=result.dry_run)}")
         for reason in step.reasons:
@@ -149,6 +159,8 @@ def _say_result(result: "ReplayResult", execution: JobExecution, ledger: Path | 
     if result.stopped:
         say(f"{printable(result.stopped)}: what was not tried is still open")
         say(f"next: {again}")
+    if look and any(step.changed for step in result.steps):
+        say(f"next: {look} (shows what stands there now, and asks)")
     if result.still_open:
         say(f"next: {command('failures', str(execution.id), '--open', ledger=ledger)}")
     if result.stale:

@@ -20,7 +20,7 @@ from batchwright.cli.signals import StoppedAtOnce, show_past_buffers, signals_st
 from batchwright.cli.streams import say, write_json
 from batchwright.engine.stop import Stop
 from batchwright.job import Job
-from batchwright.model.effect import EffectCount, EffectState
+from batchwright.model.effect import STANDING, EffectCount
 from batchwright.model.errors import AlreadyRunningError
 from batchwright.model.execution import JobExecution
 from batchwright.model.status import Status
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from batchwright.model.result import RollbackResult
 
 FAILED, STOPPED = 1, 5
-
-_TO_UNDO = (EffectState.DONE, EffectState.INTENT, EffectState.COMPENSATING)
 
 
 @click.command("rollback")
@@ -82,7 +80,7 @@ def _confirm(execution: JobExecution, job: Job, counts: Sequence[EffectCount], *
     what = f"run {execution.id} of {printable(execution.job)}"
     lines = []
     for step in compensable_steps(job):
-        number = sum(count.count for count in counts if count.step == step.name and count.state in _TO_UNDO)
+        number = sum(count.count for count in counts if count.step == step.name and count.state in STANDING)
         lines.append(f"{printable(step.name)}: {number:,} effects")
     for line in lines:
         say(f"to undo of {line}")

@@ -125,14 +125,14 @@ def _standing(job: Job, options: TryOptions) -> _Standing:
         options.again, options.yes, accept_input=options.accept_input, adopt=options.adopt, from_step=options.from_step
     )
     if isinstance(place, Path) and not place.exists():
-        seen = foresee(job, None, asked)
+        seen = foresee(job, place, None, asked)
         return _Standing("") if seen.begins else _in_words(job, (None, ()), seen, again=options.again)
     try:
         with closing(open_history(place)) as history:
             newest = newest_run(history, job.key)
             goes_on = newest is not None and newest.status in GOES_ON and not options.again
             steps = standing(newest, history, job) if newest is not None and goes_on else ()
-            return _in_words(job, (newest, steps), foresee(job, history, asked), again=options.again)
+            return _in_words(job, (newest, steps), foresee(job, place, history, asked), again=options.again)
     except LedgerError as error:
         return _Standing(f"not known; {error}")
     except AlreadyRunningError as running:

@@ -18,24 +18,33 @@ from batchwright.engine.restart import (
     require_whole,
 )
 from batchwright.engine.run_step import RunContext, check_adapters
+from batchwright.engine.split_step import standing_in
 from batchwright.job import Job
 from batchwright.model.errors import ConfirmationError, DamagedOutputError, GroundChangedError
 from batchwright.model.execution import StepExecution
-from batchwright.ports import Scope
+from batchwright.ports import Scope, Settles
 from batchwright.step import BoundStep
 
 
-def require_confirmation(bound: Mapping[str, BoundStep], context: RunContext) -> None:
-    """Beginning again would add rows a second time: a person has to say yes."""
+def require_confirmation(bound: Mapping[str, BoundStep], context: RunContext, *, unseen: bool = False) -> None:
+    """Beginning again would add rows a second time: a person has to say yes. `unseen`: only targets know of them."""
     for name, step in bound.items():
+        adds = getattr(step.writer, "adds_again", False)
         last = context.ledger.last_step(context.step_key(name))
-        adds = getattr(step.writer, "adds_again", False) and last is not None and last.counts.outputs > 0
-        if last is not None and adds and _is_visible(step, context):
+        outputs = last.counts.outputs if last is not None else _outputs_in(step, context) if adds and unseen else 0
+        if adds and outputs > 0 and _is_visible(step, context):
             raise ConfirmationError(
-                f"step '{name}' adds rows: beginning again writes {last.counts.outputs:,} of them a second time",
+                f"step '{name}' adds rows: beginning again writes {outputs:,} of them a second time",
                 step.step.target_address,
                 "say yes with --yes (run(…, yes=True) in Python), or use upsert",
             )
+
+
+def _outputs_in(step: BoundStep, context: RunContext) -> int:
+    key = context.step_key(step.step.name)
+    with closing(step.writer.open(Scope(key, context.ledger, context.clock))) as sink:
+        standing = standing_in(sink, sink.recall()) if isinstance(sink, Settles) else None
+    return 0 if standing is None else standing.counts.outputs
 
 
 def _is_visible(step: BoundStep, context: RunContext) -> bool:

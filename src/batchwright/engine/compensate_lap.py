@@ -21,7 +21,7 @@ from batchwright.engine.run_step import RunContext
 from batchwright.engine.stop import pause
 from batchwright.job import Job, ordered_steps
 from batchwright.model.checkpoint import StepKey
-from batchwright.model.effect import Effect, EffectState, keepable_receipt
+from batchwright.model.effect import STANDING, Effect, EffectState, keepable_receipt
 from batchwright.model.errors import BatchwrightError, FencedError, StopRequestedError
 from batchwright.model.fault_points import reach
 from batchwright.model.result import JobResult, StepUndone
@@ -104,7 +104,7 @@ def tally(ledger: Ledger, key: StepKey) -> StepUndone:
     counts = dict.fromkeys(EffectState, 0)
     for effect in _newest_first(ledger, key):
         counts[effect.state] += 1
-    left = sum(counts[state] for state in (EffectState.DONE, EffectState.INTENT, EffectState.COMPENSATING))
+    left = sum(counts[state] for state in STANDING)
     return StepUndone(key.step, counts[EffectState.COMPENSATED], left, counts[EffectState.FAILED])
 
 

@@ -66,7 +66,7 @@ def explain(job: Job) -> Explanation:
         job.name,
         tuple(_explain_step(step, before[step.name]) for step in steps),
         tuple(warning for step in steps for warning in _warnings(step, anew=not job.identifiable)),
-        NOTES,
+        (*NOTES, *_notes(steps)),
     )
 
 
@@ -74,6 +74,21 @@ NOTES = (
     "steps run one after the other; within one, only its workers work at the same time",
     "counts, rate, peak memory and failures of every run are kept: batchwright status, show and failures list them",
 )
+
+
+def _notes(steps: Sequence[Step[Any, Any]]) -> Iterator[str]:
+    """What needs to be known of steps that call outside."""
+    outside = [s for s in steps if getattr(s.write, "logs_effects", False) or _guarantee(s.write) is _AT_LEAST_ONCE]
+    if outside:
+        names = ", ".join(f"'{step.name}'" for step in outside)
+        yield (
+            f"what {names} called outside is known to the ledger alone: if it is lost, all is called again, effects "
+            "under the same keys, so that a receiver can tell; where targets or the ledger's folder show it, a run is "
+            "refused first"
+        )
+
+
+_AT_LEAST_ONCE = Guarantee.AT_LEAST_ONCE
 
 
 def _explain_step(step: Step[Any, Any], after: tuple[str, ...]) -> StepExplanation:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from batchwright.engine.check_calls import forgotten_mark, require_remembered
 from batchwright.engine.check_replay import describe_abilities
 from batchwright.engine.check_start import check_first_steps, check_ground, require_confirmation
 from batchwright.engine.choose_lap import Lap, Surveyed, choose_lap
@@ -19,20 +20,25 @@ from batchwright.engine.stop import pause
 from batchwright.engine.take_over import steps_to_keep
 from batchwright.job import Job, ordered_steps
 from batchwright.model.errors import ACCEPT_INPUT, ADOPT, BEGIN_AGAIN, GroundChangedError
-from batchwright.model.execution import JobExecution, RunRequest
+from batchwright.model.execution import ASKS, JobExecution, RunRequest
 from batchwright.model.status import Status
 from batchwright.ports import Ownership
+from batchwright.ports.call_marks import CallMark
 from batchwright.step import BoundStep
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How work stands when it is run: its last run with the context of that, and the lap to work in."""
+    """How work stands when it is run: its last run with the context of that, and the lap to work in.
+
+    `unseen` is the context of a lap that others know and the ledger does not, `mark` what says that it called outside.
+    """
 
     last: JobExecution | None
     lap: Lap
     context: RunContext | None
     unseen: RunContext | None
+    mark: CallMark | None
     definition: Mapping[str, Any]
     warnings: tuple[str, ...]
 
@@ -50,17 +56,20 @@ def look_back(
     """  # noqa: D205 - one sentence
     ledger = around.ledger
     last = ledger.last_run(job.key)
-    surveyed = Surveyed(bound, job.key, ledger, around.clock, partial(pause, around.clock, around.stop))
+    mark = forgotten_mark(job, last, ledger)
+    surveyed = Surveyed(bound, job.key, ledger, around.clock, partial(pause, around.clock, around.stop), mark)
     lap = choose_lap(job, last, surveyed, options.choices, again=options.again)
     definition = describe_job(job, bound) | describe_abilities(job, bound, ledger, around.clock)
     warnings = () if last is None or lap.begins else _same_definition(job, last, definition, options)
     context = None if last is None else context_of(job, last, options, around, ownership)
     unseen = None
-    if lap.unknown:
+    if lap.unknown or lap.behind:
         # Nothing is recorded of it: this stands for the run that the ledger does not know.
-        nobody = JobExecution(0, job.key, lap.number, Status.STARTING, around.clock.now())
+        nobody = JobExecution(0, job.key, lap.behind or lap.number, Status.STARTING, around.clock.now())
         unseen = context_of(job, nobody, options, around, ownership)
-    return Standing(last, lap, context, unseen, definition, warnings)
+    if not lap.begins and last is not None and last.definition.get(ASKS):
+        definition |= {ASKS: True}
+    return Standing(last, lap, context, unseen, mark, definition, warnings)
 
 
 def plan_run(job: Job, bound: Mapping[str, BoundStep], options: RunOptions, standing: Standing) -> RunRequest:
@@ -70,11 +79,19 @@ def plan_run(job: Job, bound: Mapping[str, BoundStep], options: RunOptions, stan
     last, lap, context = standing.last, standing.lap, standing.context
     kept = steps_to_keep(job, bound, options.from_step, context)
     rerun = {name: step for name, step in bound.items() if name not in kept}
-    if context is not None and options.again and not options.confirmed:
-        require_confirmation(rerun, context)
+    if options.again and not options.confirmed:
+        for seen in filter(None, (context, standing.unseen)):
+            require_confirmation(rerun, seen, unseen=seen is standing.unseen)
+    definition = dict(standing.definition)
+    doubted = standing.unseen or (context if standing.mark else None)
+    if doubted is not None:
+        if options.again or not options.adopt:
+            confirmed = options.confirmed if options.again else None
+            require_remembered(job, rerun, doubted, standing.mark, confirmed=confirmed)
+        definition |= {} if options.again else {ASKS: True}
     if context is not None and not lap.begins:
         check_ground(rerun, context)
-    elif standing.unseen is not None:
+    elif standing.unseen is not None and lap.unknown:
         check_ground(rerun, standing.unseen, unseen=True)
     if not lap.unknown:
         check_first_steps(job, rerun, None if lap.begins else context)
@@ -82,7 +99,7 @@ def plan_run(job: Job, bound: Mapping[str, BoundStep], options: RunOptions, stan
         kept = dict(last.kept)
     steps = tuple(step.name for step in ordered_steps(job))
     request = RunRequest(job.key, job.parameters, steps, job.origin, next_lap=lap.begins, at_least_lap=lap.number)
-    return replace(request, definition=standing.definition, kept=kept)
+    return replace(request, definition=definition, kept=kept)
 
 
 def _same_definition(job: Job, last: JobExecution, now: Mapping[str, Any], options: RunOptions) -> tuple[str, ...]:

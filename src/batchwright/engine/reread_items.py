@@ -237,7 +237,9 @@ def _require_same_place(failure: Failure, position: Position, reader: Reader[Any
     now, then = place_of(reader, position), failure.place
     if (now.line, now.detail) != (then.line, then.detail):
         raise ItemChangedError(
-            "records were added or removed before it", f"it was at {then}, item {failure.ordinal + 1} is at {now} now"
+            "records were added or removed before it, and the one that failed is not nearby any more",
+            f"it was at {then}, item {failure.ordinal + 1} is at {now} now",
+            "--stored takes what failed then",
         )
 
 

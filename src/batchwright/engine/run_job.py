@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 
+from batchwright.engine.check_calls import mark_calls
 from batchwright.engine.check_start import choices_for
 from batchwright.engine.close_lost import close_lost
 from batchwright.engine.compensate_lap import compensated
@@ -91,6 +92,7 @@ def _run_owned(job: Job, bound: Mapping[str, BoundStep], options: RunOptions, ar
         if standing.leaves_lap:
             close_lost(standing.last, bound, ledger, around.clock, ownership)
         execution = ledger.begin_run(request)
+        mark_calls(bound, execution, ledger)
         context = replace(context_of(job, execution, options, around, ownership), warnings=standing.warnings)
         resumed = standing.last is not None and not standing.lap.begins
         return (yield from _execute(job, bound, context, around, resumed=resumed))

@@ -60,7 +60,8 @@ NOTE_SECONDS = 1.0
 class RunContext:
     """What all steps of a run share. `limit` ends a step after so many items; `max_failures` overrides limits.
 
-    `partition` is the one that is worked on, if any; `ledgers` opens the ledger once more, for another thread.
+    `partition` is the one that is worked on, if any; `ledgers` opens the ledger once more, for another thread. With
+    `asks` the ledger may have forgotten calls that were made outside.
     """
 
     run: int
@@ -80,6 +81,7 @@ class RunContext:
     warnings: tuple[str, ...] = ()
     partition: int = 0
     ledgers: Callable[[], AbstractContextManager[Ledger]] | None = None
+    asks: bool = False
 
     def step_key(self, step: str) -> StepKey:
         """What everything durable about a step is stored under."""
@@ -189,7 +191,7 @@ def step_in_work(
     key, choices, teller = context.step_key(step.name), context.choices, ProgressTeller(bound, context)
     scope = Scope(
         key, context.ledger, context.clock, step.checkpoint_seconds, claims=True, adopt=choices.adopt,
-        owned=context.ownership.check, called=teller.called,
+        owned=context.ownership.check, called=teller.called, asks=context.asks,
     )  # fmt: skip
     over = f"timeout_seconds={step.timeout_seconds} of step '{step.name}' are over"
     with ExitStack() as stack:

@@ -12,7 +12,7 @@ from batchwright.engine.restart import Choices
 from batchwright.engine.run_step import RunContext
 from batchwright.engine.stop import Stop
 from batchwright.job import Job
-from batchwright.model.execution import JobExecution
+from batchwright.model.execution import ASKS, JobExecution
 from batchwright.model.failure import Failure
 from batchwright.ports import Clock, Ledger, Ownership
 
@@ -73,4 +73,5 @@ def context_of(
         timeout_seconds=job.timeout_seconds if options.timeout_seconds is None else options.timeout_seconds,
         choices=options.choices,
         ledgers=around.ledgers,
+        asks=bool(execution.definition.get(ASKS)),
     )

@@ -27,6 +27,11 @@ Owned = InstanceKey | StepKey
 """What is owned: an instance, or a partition of a step."""
 
 
+def lock_folder(ledger: Path) -> Path:
+    """Where the locks of the ledger at this path are."""
+    return ledger.parent / "locks"
+
+
 class LockOwnership:
     """Ownership by a lock that lives as long as this process: nobody can take it away."""
 

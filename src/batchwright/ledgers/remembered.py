@@ -7,23 +7,23 @@ from dataclasses import replace
 
 from batchwright.ledgers.memory import MemoryLedger
 from batchwright.model.checkpoint import InstanceKey
-from batchwright.model.effect import Effect, EffectState
+from batchwright.model.effect import STANDING, Effect, EffectState
 from batchwright.model.execution import JobExecution, StepExecution
 from batchwright.model.status import Status
 from batchwright.ports import History
+from batchwright.ports.call_marks import CallMark
 
 _STORED = {Status.LOST: Status.RUNNING, Status.COMPENSATION_LOST: Status.COMPENSATING}
 """What stands in a ledger where readers see that the owner is gone."""
-
-_LEFT = frozenset({EffectState.DONE, EffectState.INTENT, EffectState.COMPENSATING})
 
 
 class RememberedLedger(MemoryLedger):
     """The newest run of an instance, its steps and their checkpoints; of effects, only that there are some left."""
 
-    def __init__(self, history: History | None, newest: JobExecution | None) -> None:
-        """Read what there is to know."""
+    def __init__(self, history: History | None, newest: JobExecution | None, mark: CallMark | None = None) -> None:
+        """Read what there is to know; `mark` is what stands beside the ledger."""
         super().__init__()
+        self._mark = mark
         if history is None or newest is None:
             return
         key = newest.key
@@ -34,6 +34,13 @@ class RememberedLedger(MemoryLedger):
                 self._remember(known, history)
         self._remember_effects(key, newest, history)
 
+    def mark_calls(self, run: JobExecution) -> None:
+        """Nothing is left anywhere."""
+
+    def marked_calls(self, key: InstanceKey) -> CallMark | None:  # noqa: ARG002 - the port gives it: it is of one instance
+        """What stands beside the ledger."""
+        return self._mark
+
     def _remember(self, step: StepExecution, history: History) -> None:
         self._steps[step.id] = replace(step, status=_STORED.get(step.status, step.status))
         if (checkpoint := history.load_checkpoint(step.key)) is not None:
@@ -41,5 +48,5 @@ class RememberedLedger(MemoryLedger):
 
     def _remember_effects(self, key: InstanceKey, newest: JobExecution, history: History) -> None:
         for count in history.effect_counts(newest.id):
-            if count.count and count.state in _LEFT:
+            if count.count and count.state in STANDING:
                 self.save_effects(key.step(newest.lap, count.step), [Effect(0, 0, "", EffectState.DONE)])

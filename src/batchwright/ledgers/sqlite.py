@@ -17,9 +17,10 @@ from batchwright.databases.sqlite import Patience, connect, transaction
 from batchwright.databases.sqlite_schema import migrate
 from batchwright.ledgers import execution_rows as executions
 from batchwright.ledgers import sqlite_rows as rows
+from batchwright.ledgers.call_marks import find_mark, leave_mark
 from batchwright.ledgers.death_rows import death_values, deaths_of
 from batchwright.ledgers.effect_rows import END, effect_of, effect_values
-from batchwright.ledgers.locks import WAIT_SECONDS, LockOwnership, hold, own_partition
+from batchwright.ledgers.locks import WAIT_SECONDS, LockOwnership, hold, lock_folder, own_partition
 from batchwright.ledgers.lost_steps import require_lost
 from batchwright.ledgers.sqlite_closing import close_lost, listed
 from batchwright.ledgers.sqlite_forgetting import DEATHS, EFFECTS, forget, shrink
@@ -34,6 +35,7 @@ from batchwright.model.failure import Failure, FailureState
 from batchwright.model.forgetting import Forgetting, Forgotten
 from batchwright.model.status import Status, sources_of
 from batchwright.model.work import Death
+from batchwright.ports.call_marks import CallMark
 
 BUSY_SECONDS = 30.0
 """How long a transaction waits for those of other runs on the same ledger; each of them takes milliseconds."""
@@ -90,7 +92,7 @@ class SqliteLedger:
 
     def own_partition(self, key: StepKey) -> AbstractContextManager[LockOwnership]:
         """Own this partition while the context lasts, and not a moment longer. Raises AlreadyRunningError at once."""
-        return own_partition(rows.lock_folder(self._path), key)
+        return own_partition(lock_folder(self._path), key)
 
     def last_run(self, key: InstanceKey) -> JobExecution | None:
         """The newest execution of kind `run` of this instance."""
@@ -284,6 +286,14 @@ class SqliteLedger:
         with self._writing() as connection:
             connection.execute(DEATHS.save, death_values(key, ordinal, death))
 
+    def mark_calls(self, run: JobExecution) -> None:
+        """Leave a mark of this run beside the file. Raises LedgerError."""
+        leave_mark(self._path, run)
+
+    def marked_calls(self, key: InstanceKey) -> CallMark | None:
+        """The mark of this instance, whatever has become of the file since."""
+        return find_mark(self._path, key)
+
     def interrupt(self, *, now: bool) -> None:
         """With `now` no statement waits for a lock any more."""
         self._patience.ended = self._patience.ended or now
@@ -295,7 +305,7 @@ class SqliteLedger:
 
     @contextlib.contextmanager
     def _own(self, key: InstanceKey) -> Iterator[LockOwnership]:
-        with hold(rows.lock_folder(self._path), key, wait_seconds=self._lock_wait_seconds):
+        with hold(lock_folder(self._path), key, wait_seconds=self._lock_wait_seconds):
             self._owned.add(key)
             self._patience.ended = False
             try:
@@ -346,7 +356,7 @@ def _open(path: Path, patience: Patience) -> sqlite3.Connection:
     if path.is_dir() or (path.exists() and path.stat().st_size > 0):
         return _connect(path, patience)
     # One process at a time makes the file: SQLite does not wait for others while it enters WAL mode.
-    with hold(rows.lock_folder(path), InstanceKey(f"the ledger {path.name}", ""), wait_seconds=BUSY_SECONDS):
+    with hold(lock_folder(path), InstanceKey(f"the ledger {path.name}", ""), wait_seconds=BUSY_SECONDS):
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         return _connect(path, patience)

@@ -19,7 +19,7 @@ from batchwright.ledgers import execution_rows as executions
 from batchwright.ledgers import sqlite_rows as rows
 from batchwright.ledgers.effect_rows import EffectStatements, counts_of
 from batchwright.ledgers.failure_groups import Cause, group_failures
-from batchwright.ledgers.locks import is_held
+from batchwright.ledgers.locks import is_held, lock_folder
 from batchwright.ledgers.transitions import seen
 from batchwright.model.block import Place
 from batchwright.model.checkpoint import Checkpoint, InstanceKey, StepKey
@@ -202,7 +202,7 @@ class SqliteHistory:
             yield self._connection
 
     def _judged(self, run: JobExecution) -> JobExecution:
-        if not run.status.live or is_held(rows.lock_folder(self._path), run.key):
+        if not run.status.live or is_held(lock_folder(self._path), run.key):
             return seen(run)
         # The owner may have closed it and gone between our two looks: then its last word counts.
         with self._reading() as connection:

@@ -22,11 +22,6 @@ def migrations() -> list[Migration]:
     return numbered_scripts(Path(__file__).parent, "sqlite_[0-9]*_ledger.sql")
 
 
-def lock_folder(path: Path) -> Path:
-    """Where the locks of the ledger at this path are."""
-    return path.parent / "locks"
-
-
 def now() -> str:
     """The present, in a form that sorts as text."""
     return datetime.now(UTC).isoformat(timespec="microseconds")

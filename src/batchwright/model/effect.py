@@ -38,6 +38,10 @@ class EffectState(StrEnum):
     COMPENSATED = "compensated"
 
 
+STANDING = frozenset({EffectState.DONE, EffectState.INTENT, EffectState.COMPENSATING})
+"""Of what is in one of these states something may be there to be undone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Effect:
     """One call to the outside for one output: what `compensate=` is given to undo.

@@ -39,6 +39,9 @@ ADDS, ATOMIC = "adds", "atomic"
 """What it says of steps for those who look: which add once more when they are run again; how some publish."""
 
 
+ASKS = "asks"
+"""What a definition says of a lap whose calls outside the ledger may have forgotten: each is asked for first."""
+
 OWNER_GONE = "the process that ran it ended without closing"
 """How the error begins of an execution that the next owner closed."""
 

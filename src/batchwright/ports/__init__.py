@@ -133,6 +133,7 @@ class Scope:
     published file that was moved away or changed since counts as complete. `keys` says where those that the step has
     seen are kept, if it asks for that; `secrets` are texts that nothing stored may hold. `owned` raises FencedError
     once the work may be somebody else's: whoever asks between looking at a fence and raising it fences no successor.
+    With `asks`, calls may have been made that the store does not know: where one can ask, each is asked for first.
     `called` may be told each ordinal that a slow writer is done with, and when, so that people see it move.
     """
 
@@ -145,6 +146,7 @@ class Scope:
     secrets: Sequence[str] = ()
     keys: KeySpace | None = None
     owned: Callable[[], object] = _always
+    asks: bool = False
     called: Callable[[int, float], object] = _nobody
 
     def save(self, checkpoint: Checkpoint, failures: Sequence[Failure], digests: Sequence[bytes] = ()) -> None:

@@ -213,7 +213,7 @@ class EffectSink(FunctionSink[Out_contra]):
         return Effect(numbered.ordinal, numbered.index, key, EffectState.INTENT, kept), output
 
     def _call(self, intent: Effect, output: Any, known: Effect | None) -> object:
-        if known is not None and self._writer.ask is not None:
+        if (known is not None or self._scope.asks) and self._writer.ask is not None:
             receipt = self._writer.ask(intent.key)
             if receipt is not None:
                 return receipt

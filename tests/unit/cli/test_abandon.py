@@ -186,3 +186,58 @@ def test_a_run_that_was_closed_without_its_target_says_so_until_it_is_gone_on_wi
     assert left.call("run", "left.py:killed_late").code == 3
     assert "last report" not in left.call("show").err + left.call("failures", "1").err
     assert causes(left) == [("one", 1)]
+
+
+def test_that_effects_cannot_be_undone_any_more_is_said_before_the_question(left):
+    assert left.call("run", "left.py:charging").code == 1
+    asked = left.call("abandon", "1")
+    assert asked.code == 2
+    assert "4 effects outside stay, and cannot be rolled back any more; to undo them first: " in asked.err
+    assert "batchwright rollback 1" in asked.err
+
+
+def test_the_number_of_a_replay_is_no_work_to_give_up(shop):
+    sales = ("run", "jobs.py:sales", "--day", "2026-11-22")
+    assert shop.call(*sales).code == 3
+    shop.mend()
+    assert shop.call("replay", "1").code == 0
+    ended = shop.call("abandon", "2")
+    assert ended.code == 2
+    for words in ("run 2 of job 'sales' is a replay", "the newest run of its work is 1, COMPLETED", "failures 1"):
+        assert words in ended.err
+
+
+PARTS = """
+import os, signal
+from pathlib import Path
+from batchwright import Job, Skip, Step
+from batchwright.writers import insert
+
+HERE = Path(__file__).parent
+
+
+def check(number):
+    if number % 10 == 1:
+        raise ValueError(f"no {number}")
+    if number == 45:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"n": number}
+
+
+def parts() -> Job:
+    write = insert(f"sqlite:///{HERE}/t.db", "t")
+    more = {"skip": Skip(on=ValueError), "chunk_size": 5, "partitions": 4, "workers": 1}
+    return Job("parts", Step("load", read=range(100), process=check, write=write, **more))
+"""
+
+
+def test_what_only_the_target_knows_of_partitions_is_brought_in_too(shop):
+    (shop.folder / "parts.py").write_text(PARTS)
+    assert shop.spawn("run", "parts.py:parts").code == -9
+    (cause,) = shop.call("failures", "1", "--json").document["causes"]
+    assert cause["count"] == 3, "the premise: those of the partition that is finished"
+    assert shop.call("abandon", "1", "--yes").code == 0
+    (cause,) = shop.call("failures", "1", "--json").document["causes"]
+    assert (cause["count"], cause["open"]) == (5, 5)
+    counts = shop.call("show", "1", "--json").document["counts"]
+    assert (counts["read"], counts["written"], counts["failed"]) == (45, 40, 5)

@@ -63,3 +63,41 @@ def test_show_tells_what_is_ignored_from_what_is_replayed(after_a_run):
     after_a_run.mend()
     after_a_run.call("replay", "1")
     assert "(1 replayed, 1 ignored, 0 open)" in after_a_run.call("show", "1").out
+
+
+def test_lines_mended_to_another_length_are_led_to_what_works(shop):
+    """The line itself says what to do, and so does the last one; what it names asks, and shows all of them."""
+    (shop.folder / "in.csv").write_text("id\n" + "".join(f"{n}\n" if n % 2 else "bad\n" for n in range(20)))
+    (shop.folder / "lines.py").write_text(LINES)
+    assert shop.call("run", "lines.py:lines").code == 3
+    (shop.folder / "in.csv").write_text("id\n" + "".join(f"{n:09d}\n" for n in range(20)))
+    ended = shop.call("replay", "1")
+    assert ended.code == 3
+    assert "put the file back" not in ended.err
+    assert ended.err.count("--accept-changed shows what is there now and takes it") == 5
+    assert "next: batchwright replay 1 --accept-changed (shows what stands there now, and asks)" in ended.err
+    for words in (("--dry-run",), ()):
+        seen = shop.call("replay", "1", "--accept-changed", *words)
+        assert seen.err.count("another item stands there now; then") == 10
+    assert "nobody can be asked here; say yes with --yes" in seen.err
+    assert shop.call("replay", "1", "--accept-changed", "--yes").code == 0
+
+
+LINES = """
+from pathlib import Path
+from batchwright import Job, Skip, Step
+from batchwright.readers import csv_rows
+from batchwright.writers import insert
+
+HERE = Path(__file__).parent
+
+
+def lines() -> Job:
+    write = insert(f"sqlite:///{HERE}/lines.db", "t")
+    read = csv_rows(HERE / "in.csv")
+    return Job("lines", Step("load", read=read, process=number, write=write, skip=Skip(on=ValueError)))
+
+
+def number(row):
+    return {"id": int(row["id"])}
+"""

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from batchwright import Job, Skip, Status, Step, prune, prune_targets, replay, run
+from batchwright import Job, Skip, Status, Step, abandon, prune, prune_targets, replay, rollback, run
 from batchwright.engine.prune_ledger import PruneRule, prune_ledger
 from batchwright.ledgers.memory import MemoryLedger
 from batchwright.ledgers.sqlite import SqliteLedger
 from batchwright.ledgers.sqlite_history import SqliteHistory
-from batchwright.model.errors import DeclarationError, GroundChangedError, JobFailedError
-from batchwright.writers import insert, text_file
+from batchwright.model.errors import DeclarationError, GroundChangedError, JobFailedError, NotCompensableError
+from batchwright.writers import effects, insert, text_file
 
 LATER = datetime.now(UTC) + timedelta(days=1)
 
@@ -245,3 +245,64 @@ def test_pages_do_not_matter(monkeypatch, tmp_path):
             run(a_job(tmp_path, day=day), ledger=ledger, again=again, yes=True)
     result = prune_ledger(ledger, ledger, PruneRule(before=LATER), lambda runs: 0)
     assert (result.instances, [execution.id for execution in ledger.runs()]) == (3, [6, 4, 2])
+
+
+class Bank:
+    """Notes what it is called for, by key, and takes it back."""
+
+    def __init__(self):
+        self.calls, self.undone, self.fails_at = [], [], None
+
+    def pay(self, output, key):
+        if output == self.fails_at:
+            raise RuntimeError("closed")
+        self.calls.append((output, key))
+        return {"id": output}
+
+    def back(self, effect):
+        self.undone.append(effect.key)
+
+    def job(self):
+        return Job(
+            "bank", Step("pay", read=range(3), write=effects(self.pay), compensate=self.back), parameters={"d": 1}
+        )
+
+
+def test_effects_of_the_newest_lap_stay_so_that_they_are_neither_made_again_nor_beyond_undoing(ledger):
+    bank = Bank()
+    first, second = (run(bank.job(), ledger=ledger, again=again, yes=True) for again in (False, True))
+    assert prune(before=LATER, ledger=ledger, with_failures=True).forgotten.executions == 1
+    key = bank.job().key
+    kept = [len(ledger.last_effects(key.step(lap, "pay"), None, 9)) for lap in (first.lap, second.lap)]
+    assert kept == [0, 3]
+    assert run(bank.job(), ledger=ledger).already_complete
+    assert len(bank.calls) == 6
+    rollback(second.run, ledger=ledger, job=bank.job())
+    assert sorted(bank.undone) == sorted(key for _, key in bank.calls[3:])
+
+
+def test_effects_of_work_that_is_not_over_are_left_alone(ledger):
+    bank = Bank()
+    bank.fails_at = 2
+    with suppress(JobFailedError):
+        run(bank.job(), ledger=ledger)
+    assert prune(before=LATER, ledger=ledger, with_failures=True).instances == 0
+    bank.fails_at = None
+    run(bank.job(), ledger=ledger)
+    assert [output for output, _ in bank.calls] == [0, 1, 2]
+
+
+def test_effects_of_work_that_is_given_up_stay_in_the_log_and_new_ones_have_other_keys(ledger):
+    bank = Bank()
+    bank.fails_at = 2
+    with suppress(JobFailedError):
+        run(bank.job(), ledger=ledger)
+    (left,) = abandon(1, ledger=ledger, job=bank.job()).steps
+    assert (left.outputs, left.removed) == (2, "")
+    with pytest.raises(NotCompensableError, match="it is ABANDONED"):
+        rollback(1, ledger=ledger, job=bank.job())
+    bank.fails_at = None
+    run(bank.job(), ledger=ledger, again=True, yes=True)
+    assert len({key for _, key in bank.calls}) == 5
+    prune(before=LATER, ledger=ledger)
+    assert run(bank.job(), ledger=ledger).already_complete
