@@ -175,19 +175,20 @@ def select(database: Path, sql: str) -> Iterator[tuple[Any, ...]]:
 
 
 def digest(text: str) -> str:
-    """The first half of the SHA-256."""
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    """The first 64 bits of the SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def report(expected: dict[str, str], found: dict[str, str]) -> int:
     """Print both side by side; the exit code."""
-    say(f"   {'':37}{'uninterrupted':>34}{'killed, run again':>34}   equal")
+    wide = max(map(len, (*expected.values(), *found.values(), "killed, run again")))
+    say(f" {'':33} {'uninterrupted':>{wide}} {'killed, run again':>{wide}} equal")
     for name, value in expected.items():
-        say(f"   {name:37}{value:>34}{found[name]:>34}   {'yes' if value == found[name] else 'NO'}")
+        say(f" {name:33} {value:>{wide}} {found[name]:>{wide}} {'yes' if value == found[name] else 'NO'}")
     if expected != found:
-        say("\n   The two differ: this is a bug in Batchwright.\n")
+        say("\n The two differ: this is a bug in Batchwright.\n")
         return 1
-    say("\n   Nothing lost, nothing twice, every broken record kept with its line and error.\n")
+    say("\n Nothing lost, nothing twice, every broken record kept with its line and error.\n")
     return 0
 
 

@@ -65,12 +65,14 @@ class JoinOptions:
 class JoinResult:
     """What a worker has seen. `status` is how its own work ended; `steps` has the counts of those it worked on.
 
-    `unfinished` says of how many of their partitions nobody has come to the end.
+    These are over all workers; `own` has what this one has done. `unfinished` says of how many of their partitions
+    nobody has come to the end, `lost` that the process that started the run is gone.
     """
 
     run: int
     status: Status
     steps: dict[str, Counts] = field(default_factory=dict)
+    own: dict[str, Counts] = field(default_factory=dict)
     unfinished: dict[str, int] = field(default_factory=dict)
     error: BaseException | None = None
     reason: str = ""
@@ -143,6 +145,7 @@ class _Worker:
                 break
             if self._step(self.bound[running[0]], result):
                 left.remove(running[0])
+        result.lost = self._look()[0].status is Status.LOST
         return result
 
     def _look(self) -> tuple[JobExecution, dict[str, StepExecution]]:
@@ -157,7 +160,6 @@ class _Worker:
             self.stop.request(f"stopped by {run.stop_requested}")
         if self.stop.requested is not None:
             result.status, result.reason = Status.STOPPED, self.stop.requested
-        result.lost = run.status is Status.LOST
         return self.stop.requested is not None or not _is_going_on(run.status)
 
     def _step(self, bound: BoundStep, result: JoinResult) -> bool:
@@ -181,7 +183,7 @@ class _Worker:
             crew.hear(rows_of(sink).checkpoints())
             self._until_over(crew, bound.step.name, lambda: rows_of(sink).checkpoints(), result)
             crew.hear(rows_of(sink).checkpoints())
-            result.steps[bound.step.name] = crew.tally.in_all()
+            result.steps[bound.step.name], result.own[bound.step.name] = crew.tally.in_all(), crew.own
             left = len(crew.parts) - len(crew.done)
             if left:
                 result.unfinished[bound.step.name] = left

@@ -106,6 +106,7 @@ def test_the_demo_proves_that_a_killed_run_ends_like_an_uninterrupted_one(tmp_pa
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SIGKILL" in done.stdout
     assert "NO" not in done.stdout.split()
+    assert all(len(line) <= 80 for line in done.stdout.partition("The proof.")[2].splitlines()[1:])
 
 
 def flown(source: Path, **period: object) -> JobResult:

@@ -39,13 +39,15 @@ def abandon_command(run: int, *, yes: bool, as_json: bool, ledger: Path | str | 
 
     Removes what its steps have staged and not published, and says what they leave in their targets.
     """
-    from batchwright.operations import abandon, run_to_abandon
+    from batchwright.operations import abandon, newest_run, run_to_abandon
 
     with opened_history(ledger) as opened:
         execution = opened.execution(run)
         _refuse_live(opened, execution)
         run_to_abandon(opened.history, run)
-        if execution.status in _ASKED:  # whatever else it is, is refused, or given up already: no question
+        newest = newest_run(opened.history, execution.key)
+        # Whatever else it is, is refused, or given up already: no question.
+        if execution.status in _ASKED and newest is not None and newest.id == execution.id:
             what = f"run {run} of {printable(execution.job)}"
             lost = _not_undone(opened, execution)
             if lost:

@@ -15,7 +15,7 @@ from batchwright.cli.histories import OpenedHistory, opened_history
 from batchwright.cli.next_commands import command, next_commands
 from batchwright.cli.shared_options import json_option, ledger_option, run_argument, where_option
 from batchwright.cli.streams import is_terminal, json_text, say, write_json, write_line
-from batchwright.cli.tables import ERROR_WIDTH, NARROW, cut, short_place, terminal_width, write_table
+from batchwright.cli.tables import ERROR_WIDTH, cut, fit_places, fits, short_place, write_table
 from batchwright.ledgers.failure_groups import cause_of, group_failures
 from batchwright.model.codec import decode
 from batchwright.model.errors import CodecError
@@ -117,9 +117,10 @@ def _groups(
 def _write_groups(opened: OpenedHistory, execution: JobExecution, groups: list[FailureGroup]) -> None:
     columns = ("#count", "#open", "step", "phase", "error", "message", "first at", "example")
     rows = [_group_row(group) for group in groups]
-    width = terminal_width()
-    if width is not None and width < NARROW:  # the example below its cause, instead of eight columns of single words
-        write_table((*columns[:5], columns[6]), [(*row[:5], row[6]) for row in rows], [row[-1] for row in rows])
+    if not fits(columns, rows):  # the example below its cause, instead of eight columns of single words
+        some = (*columns[:5], columns[6])
+        short = fit_places(some, [(*row[:5], row[6]) for row in rows], 5)
+        write_table(some, short, [row[-1] for row in rows])
     else:
         write_table(columns, rows)
     say(f"next: {command('failures', str(execution.id), '--all', ledger=opened.named)}")
@@ -192,8 +193,14 @@ def _payload_text(failure: Failure) -> str:
 
 
 def _write_part(rows: list[tuple[object, ...]]) -> None:
-    if rows:
-        write_table(("#item", "place", "step", "phase", "error", "state", "payload"), rows)
+    """Where there is no room for whole words, error and payload stand below each line."""
+    columns = ("#item", "place", "step", "phase", "error", "state", "payload")
+    if rows and fits(columns, rows):
+        write_table(columns, rows)
+    elif rows:
+        some = ("#item", "place", "step", "phase", "state")
+        short = fit_places(some, [(*row[:4], row[5]) for row in rows], 1)
+        write_table(some, short, [(str(row[4]), str(row[6])) for row in rows])
 
 
 def _write_json(run: int, failures: Iterator[Failure]) -> None:

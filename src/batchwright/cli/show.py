@@ -12,7 +12,16 @@ from batchwright.cli.next_commands import next_commands
 from batchwright.cli.partitions import partition_facts, partitions_document
 from batchwright.cli.shared_options import json_option, ledger_option, run_argument
 from batchwright.cli.streams import say, write_json
-from batchwright.cli.tables import ERROR_WIDTH, cut, short_place, write_facts, write_heading, write_table
+from batchwright.cli.tables import (
+    ERROR_WIDTH,
+    cut,
+    fit_places,
+    fits,
+    short_place,
+    write_facts,
+    write_heading,
+    write_table,
+)
 from batchwright.engine.name_checks import name_checks
 from batchwright.model.effect import EffectCount
 from batchwright.model.execution import FailureGroup, JobExecution, StepExecution
@@ -153,19 +162,23 @@ def _write_causes(groups: Sequence[FailureGroup]) -> None:
     if not groups:
         return
     write_heading("failures by cause")
-    write_table(
-        ("#count", "#open", "step", "phase", "error", "first at"),
-        [
-            (
-                f"{group.count:,}",
-                f"{group.open:,}",
-                group.step,
-                group.phase,
-                cut(_cause(group), ERROR_WIDTH),
-                short_place(group.first_place),
-            )
-            for group in groups[:CAUSES_SHOWN]
-        ],
+    columns = ("#count", "#open", "step", "phase", "error", "first at")
+    rows = [_cause_row(group) for group in groups[:CAUSES_SHOWN]]
+    if fits(columns, rows):
+        write_table(columns, rows)
+    else:
+        some = (*columns[:4], columns[5])
+        write_table(some, fit_places(some, [(*row[:4], row[5]) for row in rows], 4), [row[4] for row in rows])
+
+
+def _cause_row(group: FailureGroup) -> tuple[str, ...]:
+    return (
+        f"{group.count:,}",
+        f"{group.open:,}",
+        group.step,
+        group.phase,
+        cut(_cause(group), ERROR_WIDTH),
+        short_place(group.first_place),
     )
 
 

@@ -20,6 +20,9 @@ NARROW = 100
 ERROR_WIDTH = 120
 """Characters of an error that a table shows; all of it is in the other forms."""
 
+LEAST_PLACE = 12
+"""Characters of a place that are shown, however little room there is."""
+
 _NEVER_FOLDED = 1_000_000
 _FUNCTION_PLACE = re.compile(r"function:(?:[^ ]*\.)?([^ .]+) item (\d+)")
 _STYLES = {
@@ -50,10 +53,38 @@ def short_place(place: object) -> str:
     return _FUNCTION_PLACE.sub(r"\1 item \2", str(place))
 
 
-def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]], below: Sequence[str] | None = None) -> None:
+def cut_between(text: str, width: int) -> str:
+    """The text, or its beginning and its end with an ellipsis between them: of a place both are needed."""
+    if len(text) <= width:
+        return text
+    end = max(width - 1, 0) * 2 // 3
+    return f"{text[: max(width - 1 - end, 0)]}…{text[len(text) - end :]}"
+
+
+def fits(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bool:
+    """Whether a table has room without folding a cell."""
+    width = terminal_width()
+    return width is None or sum(_widths(columns, rows)) + 2 * (len(columns) - 1) <= width
+
+
+def fit_places(columns: Sequence[str], rows: Sequence[Sequence[object]], at: int) -> list[Sequence[object]]:
+    """The rows with the places in column `at` cut so that a row is one line on the terminal."""
+    widths = _widths(columns, rows)
+    room = (terminal_width() or _NEVER_FOLDED) - sum(widths) + widths[at] - (len(columns) - 1)
+    return [[*row[:at], cut_between(printable(row[at]), max(room, LEAST_PLACE)), *row[at + 1 :]] for row in rows]
+
+
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[int]:
+    heads = [len(column.lstrip("#")) for column in columns]
+    return [max(head, *(len(printable(row[at])) for row in rows)) for at, head in enumerate(heads)]
+
+
+def write_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], below: Sequence[str | Sequence[str]] | None = None
+) -> None:
     """Rows under their columns, on standard output. A column whose name starts with `#` is flushed right.
 
-    With `below` a row is one line and has a text below it, unless that is empty.
+    With `below` a row is one line and has a text, or several, below it, except for those that are empty.
     """
     from rich.table import Table
     from rich.text import Text
@@ -69,8 +100,9 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]], below:
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
     for line, text in zip_longest(_rendered(table), ["", *(below or ())], fillvalue=""):
         write_line(line)
-        if text:
-            write_line(cut(f"     {printable(text)}", terminal_width()))
+        for each in (text,) if isinstance(text, str) else text:
+            if each:
+                write_line(cut(f"     {printable(each)}", terminal_width()))
 
 
 def write_facts(facts: Iterable[tuple[str, object]], indent: str = "") -> None:

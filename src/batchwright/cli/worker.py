@@ -94,6 +94,7 @@ def _tell(result: "JoinResult", code: int, *, as_json: bool, ledger: Path | str 
                 "name": name,
                 "read": counts.read,
                 "failed": counts.failed,
+                "read_by_this_worker": result.own[name].read,
                 "unfinished_partitions": unfinished.get(name, 0),
             }
             for name, counts in result.steps.items()
@@ -103,6 +104,7 @@ def _tell(result: "JoinResult", code: int, *, as_json: bool, ledger: Path | str 
     for name, counts in result.steps.items():
         left = result.unfinished.get(name, 0)
         more = f" so far; {left:,} {'partition is' if left == 1 else 'partitions are'} not finished" if left else ""
+        say(f"{printable(name)}: {balance(result.own[name])}, by this worker")
         say(f"{printable(name)}: {balance(counts)}, over all workers{more}")
     if result.reason:
         say(f"{printable(result.reason)}: what is not finished is left to others")

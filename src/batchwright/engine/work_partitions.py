@@ -20,7 +20,7 @@ from batchwright.engine.restart import changes, split_otherwise
 from batchwright.engine.run_step import RunContext, run_step
 from batchwright.engine.tally_partitions import Tally
 from batchwright.model.block import Position
-from batchwright.model.checkpoint import Checkpoint
+from batchwright.model.checkpoint import Checkpoint, Counts
 from batchwright.model.errors import (
     AlreadyRunningError,
     FencedError,
@@ -41,7 +41,7 @@ WAIT_SECONDS = 0.5
 class Crew:
     """The workers of one process on one step. `context` is that of the step as a whole, with a stop of its own.
 
-    `begin` is where in the plan they begin to look; `left` bounds the items that they read.
+    `begin` is where in the plan they begin to look; `left` bounds the items that they read; `own` counts what they did.
     """
 
     parts: Mapping[int, BoundStep]
@@ -49,6 +49,7 @@ class Crew:
     tally: Tally
     begin: int = 0
     left: int | None = None
+    own: Counts = field(default_factory=Counts)
     done: set[int] = field(default_factory=set)
     here: set[int] = field(default_factory=set)
     errors: list[tuple[int, BaseException]] = field(default_factory=list)
@@ -132,6 +133,8 @@ class Crew:
     def _run(self, number: int, ledger: Ledger) -> bool:
         context = replace(self.context, ledger=ledger, announcer=self.tally.of(number), limit=self.left)
         result, error = run_partition(self.parts[number], number, context)
+        with self.lock:
+            self.own += result.counts_now
         if error is not None:
             if isinstance(error, FencedError):
                 return False

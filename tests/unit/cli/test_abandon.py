@@ -53,6 +53,12 @@ def test_what_is_complete_is_refused(shop):
         assert (ended.code, "is COMPLETED" in ended.err) == (2, True), "refused before anything is asked"
 
 
+def test_an_older_run_is_refused_before_anything_is_asked(stopped):
+    stopped.call(*AGAIN, "--limit", "1")
+    ended = stopped.call("abandon", "1")
+    assert (ended.code, "is not the newest of its work; that is run 2, STOPPED" in ended.err) == (2, True)
+
+
 def test_a_job_whose_file_is_gone_is_given_up_all_the_same(stopped):
     (stopped.folder / "jobs.py").unlink()
     ended = stopped.call("abandon", "1", "--yes")

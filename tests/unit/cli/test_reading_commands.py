@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 import sqlite3
 import sys
 from contextlib import closing
@@ -294,49 +293,6 @@ def test_the_program_shows_its_commands_and_its_version(shop):
     assert shop.call("statsu").err == (
         "error: there is no command 'statsu'; did you mean 'status'? see batchwright --help\n"
     )
-
-
-def on_a_terminal(shop, monkeypatch, columns: int, *command: str) -> list[str]:
-    monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    return shop.call(*command).out.splitlines()
-
-
-def test_status_keeps_one_line_a_run_on_a_terminal_of_80_columns(after_a_run, monkeypatch):
-    after_a_run.call("replay", "1")
-    after_a_run.call("run", "jobs.py:sales", "--day", "2026-11-23", "--n", "1")
-    lines = on_a_terminal(after_a_run, monkeypatch, 80, "status")
-    assert [line.split()[:3] for line in lines] == [
-        ["run", "job", "status"],
-        ["3", "sales", "COMPLETED"],
-        ["day=2026-11-23", "n=1"],
-        ["2", "sales", "COMPLETED*"],
-        ["replay", "of", "run"],
-        ["1", "sales", "COMPLETED*"],
-        ["day=2026-11-22"],
-        ["*", "with", "failures"],
-    ]
-    assert re.search(r"COMPLETED\* +\d\d-\d\d \d\d:\d\d +20 +18 +0 +2$", lines[5])
-    assert lines[4] == "     replay of run 1, day=2026-11-22"
-
-
-def test_parameters_that_do_not_fit_are_cut_on_a_wider_terminal(shop, monkeypatch):
-    shop.call("run", "jobs.py:long", "--text", "word " * 60)
-    head, run = on_a_terminal(shop, monkeypatch, 150, "status")
-    assert head.split()[:4] == ["run", "job", "parameters", "status"]
-    assert "text=word word" in run
-    assert "…  COMPLETED" in run
-    assert len(run) <= 150
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
-    assert "word " * 59 in shop.call("status").out, "on a pipe nothing is cut"
-
-
-def test_causes_on_a_narrow_terminal_have_their_example_below(after_a_run, monkeypatch):
-    head, cause, example = on_a_terminal(after_a_run, monkeypatch, 80, "failures")
-    assert head.split() == ["count", "open", "step", "phase", "error", "first", "at"]
-    assert cause.split()[:5] == ["2", "2", "load", "process", "ValueError"]
-    assert example == r"     =row 7 [red]\x1b[31m is wrong"
 
 
 FILE_JOB = """
