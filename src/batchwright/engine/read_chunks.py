@@ -10,7 +10,7 @@ from typing import Any
 
 from batchwright.abilities import Identifies
 from batchwright.engine.stop import Stop
-from batchwright.model.block import Anchor, BadRecord, Block, Position
+from batchwright.model.block import Anchor, BadRecord, Block, Place, Position
 from batchwright.model.digest import item_digest
 from batchwright.model.errors import BEGIN_AGAIN, GroundChangedError, StopRequestedError, not_repeatable
 from batchwright.model.fault_points import reach
@@ -18,6 +18,8 @@ from batchwright.model.pace import CHUNK_SECONDS
 from batchwright.ports import Clock, Reader
 
 Fingerprint = Callable[[int], Any] | None
+
+Telling = Callable[[int], Place | None] | None
 
 SAMPLES = 2
 """How many witnesses a chunk has beside its first record: where it is cut in between, the nearest one is compared."""
@@ -32,6 +34,7 @@ class Segment:
     offset: int
     divisible: bool
     fingerprint: Fingerprint = None
+    place: Telling = None
 
     def reach(self, index: int) -> int:
         """How many records of the block stand before this index of the chunk."""
@@ -78,6 +81,11 @@ class Chunk:
         segment = self._segment_at(index)
         return Position(self.start + index, segment.anchor, segment.reach(index))
 
+    def place(self, index: int) -> Place | None:
+        """Where a person finds this record, if what was read tells it."""
+        segment = self._segment_at(index)
+        return segment.place(segment.reach(index)) if segment.place else None
+
     def cut_at(self, index: int) -> int:
         """The last index up to this one at which a checkpoint may stand."""
         if index == len(self):
@@ -91,13 +99,14 @@ class Chunk:
         first, last = bisect_left(good, start), bisect_left(good, stop)
         inside = [segment for segment in self.segments if start < segment.index < stop]
         begin = self.locate(start)
-        divisible = self.cut_at(start) == start and self._segment_at(start).divisible
+        at = self._segment_at(start)
+        divisible = self.cut_at(start) == start and at.divisible
         return Chunk(
             start=self.start + start,
             items=self.items[first:last],
             bad={index - start: record for index, record in self.bad.items() if start <= index < stop},
             segments=[
-                Segment(0, begin.anchor, begin.offset, divisible, self._segment_at(start).fingerprint),
+                Segment(0, begin.anchor, begin.offset, divisible, at.fingerprint, at.place),
                 *(replace(segment, index=segment.index - start) for segment in inside),
             ],
             end=self.locate(stop),
@@ -214,7 +223,7 @@ def _read(reader: Reader[Any], after: Position | None, stop: Stop) -> Iterator[B
 def _append(chunk: Chunk, block: Block[Any], start: int, stop: int) -> None:
     """Add the block's records from `start` up to `stop` to the chunk."""
     index = len(chunk)
-    chunk.segments.append(Segment(index, block.anchor, start, block.divisible, block.fingerprint))
+    chunk.segments.append(Segment(index, block.anchor, start, block.divisible, block.fingerprint, block.place))
     first, last = start, stop
     if block.bad:
         places = [record.index for record in block.bad]

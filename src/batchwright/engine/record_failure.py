@@ -45,15 +45,15 @@ class FailureRecorder:
             error_type=type(why.error).__qualname__,
             error=error_text(why.error, self.secrets),
             attempts=why.attempts,
-            place=self._place(position),
+            place=self._place(chunk, index, position),
             at=self.clock.now(),
             payload=payload,
             payload_kind=kind,
             digest=record_digest(chunk.bad[index] if index in chunk.bad else _item(chunk, index)),
         )
 
-    def _place(self, position: Position) -> Place:
-        place = place_of(self.reader, position)
+    def _place(self, chunk: Chunk, index: int, position: Position) -> Place:
+        place = chunk.place(index) or place_of(self.reader, position)
         return Place(scrub(place.source, self.secrets), place.line, place.byte, scrub(place.detail, self.secrets))
 
     def _payload(self, chunk: Chunk, index: int) -> tuple[str | None, PayloadKind]:

@@ -47,7 +47,8 @@ class Block(Generic[Item]):
     `anchor` is where the block starts and `next_anchor` where the next one does. `bad` holds the records that could
     not be read, in order; their indexes count both items and bad records. With `divisible=False` no checkpoint is
     made inside the block. `fingerprint` gives, for a number of records, the fingerprint of the position behind them; it
-    is called once for each checkpoint in the block, and must be cheap. `size` is the bytes of input that the block was
+    is called once for each checkpoint in the block, and must be cheap. `place` tells without reading again where the
+    record behind so many others is found; None: ask the reader. `size` is the bytes of input that the block was
     made of, where the reader knows them at no cost: they bound what is read ahead.
     """
 
@@ -57,6 +58,7 @@ class Block(Generic[Item]):
     bad: Sequence[BadRecord] = ()
     divisible: bool = True
     fingerprint: Callable[[int], Any] | None = field(default=None, compare=False, repr=False)
+    place: "Callable[[int], Place | None] | None" = field(default=None, compare=False, repr=False)
     size: int = field(default=0, compare=False, repr=False)
 
     def __len__(self) -> int:

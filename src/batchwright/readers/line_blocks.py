@@ -136,14 +136,15 @@ def read_blocks(
         parsed = _overlong(cutter.file, cut) if cut.overlong else parse(cutter.encoding, cut)
         if parsed.rest:
             cutter.give_back(parsed.rest)
-        line += parsed.lines
-        prints = None
+        traces = None
         if crc is not None and anchor_crc is not None:
-            prints = _Fingerprints(cutter, cut, parsed, (anchor_crc, crc), locate)
-            crc = prints.whole
+            traces = _Traces(cutter, cut, parsed, (anchor_crc, crc), line, locate)
+            crc = traces.whole
+        line += parsed.lines
         if parsed.items or parsed.bad:
             next_anchor = [cutter.byte, line]
-            yield Block(parsed.items, anchor, next_anchor, parsed.bad, fingerprint=prints, size=cutter.byte - anchor[0])
+            block = Block(parsed.items, anchor, next_anchor, parsed.bad, size=cutter.byte - anchor[0])
+            yield block if traces is None else replace(block, fingerprint=traces.fingerprint, place=traces.place)
             anchor, anchor_crc = next_anchor, crc
 
 
@@ -158,31 +159,43 @@ def fingerprint_of(file: LineFile, position: Position, place: Callable[[Position
         return None
 
 
-class _Fingerprints:
-    """The fingerprints of the positions in one block, by the number of records before them."""
+class _Traces:
+    """What a block tells of the positions in it, by the number of records before them."""
 
     def __init__(
-        self, cutter: LineCutter, cut: Cut, parsed: Parsed, checksums: tuple[int, int], locate: Locate
+        self, cutter: LineCutter, cut: Cut, parsed: Parsed, checksums: tuple[int, int], line: int, locate: Locate
     ) -> None:
-        """`checksums` are those of what stands before the block's anchor, and before the cut."""
+        """`checksums` are those of what stands before the block's anchor, and before the cut; `line` is its first."""
         data = cut.data[: len(cut.data) - len(parsed.rest)] if parsed.rest else cut.data
         self._cut = Cut(data, cut.byte, cutter.byte, cut.closed, cut.overlong)
         self._encoding, self._locate = cutter.encoding, locate
         self._records = len(parsed.items) + len(parsed.bad)
         self._plain = self._records == parsed.lines
         self._before, self._start = checksums
+        self._path, self._line = cutter.file.path, line
         self._last = (0, 0, self._start)
         self._stamp: Stamp = cutter.stamp()
         self.whole: int = cutter.checksum(cut, self._start) if cut.overlong else zlib.crc32(data, self._start)
 
-    def __call__(self, offset: int) -> dict[str, Any]:
+    def fingerprint(self, offset: int) -> dict[str, Any]:
         """The fingerprint of the position behind so many records."""
         cut = self._cut
         if offset >= self._records:
             return described(self._stamp, cut.end, self.whole, self.whole)
-        line = offset if self._plain else self._locate(self._encoding, cut, offset).found
+        line = self._line_of(offset)
         length, crc = (len(cut.data), self.whole) if line is None else self._go_on_to(line)
         return described(self._stamp, cut.byte + length, crc, self._before)
+
+    def place(self, offset: int) -> Place | None:
+        """Where the record behind so many others is found."""
+        line = self._line_of(offset) if offset < self._records else None
+        if line is None:
+            return None
+        before = bytes_of_lines(self._encoding, self._cut.data, line)
+        return Place(self._path, self._line + line, self._cut.byte + before)
+
+    def _line_of(self, offset: int) -> int | None:
+        return offset if self._plain else self._locate(self._encoding, self._cut, offset).found
 
     def _go_on_to(self, line: int) -> tuple[int, int]:
         """The bytes before this line of the cut and their checksum, from where the last one was asked for."""

@@ -122,6 +122,10 @@ class ReaderSuite(PartsSuite):
         for source in {place.source for place in places}:
             lines = [place.line or 0 for place in places if place.source == source]
             assert lines == sorted(set(lines))
+        for block in blocks:
+            told = {n: block.place(n) for n in range(len(block))} if block.place else {}
+            found = {n: reader.place(Position(0, block.anchor, n)) for n, place in told.items() if place is not None}
+            assert found == {n: place for n, place in told.items() if place is not None}
 
     def test_the_address_is_stable(self, tmp_path: Path) -> None:
         """A restart compares it."""

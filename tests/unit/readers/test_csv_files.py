@@ -386,3 +386,11 @@ def _agrees_with_the_csv_module(content: bytes, dialect: CsvDialect, header, fou
         return
     if dialect.strict and all(len(row) == len(header) for row in theirs):
         assert found == [dict(zip(header, row, strict=True)) for row in theirs]
+
+
+def test_a_block_tells_where_its_records_stand_even_when_the_file_is_gone(tmp_path):
+    path = write(tmp_path, b'id,text\n1,a\n\n2,"b\nb"\n3,c\n')
+    (block,) = csv_rows(path).read(None)
+    path.unlink()
+    assert [(block.place(n).line, block.place(n).byte) for n in range(3)] == [(2, 8), (4, 13), (6, 21)]
+    assert block.place(3) is None
