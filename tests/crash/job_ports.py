@@ -13,11 +13,11 @@ from typing import Any
 from tests.crash.job_tables import ITEMS
 
 from batchwright.engine.tell_time import SystemClock
+from batchwright.ledgers.memory import MemoryLedger
 from batchwright.model.block import Block, Place, Position
 from batchwright.model.fault_points import reach
 from batchwright.model.idempotency import _running_step
 from batchwright.ports import Scope, Writer
-from batchwright.testing.memory_store import MemoryStore
 
 
 class Pages:
@@ -65,5 +65,5 @@ def claim(target: Writer[Any], partition: int) -> None:
     """Claim the partition that this thread works on, as somebody does who takes it over, and dies of it."""
     key = _running_step.get()
     assert key.partition == partition
-    with closing(target.open(Scope(key, MemoryStore(), SystemClock(), claims=True))) as successor:
+    with closing(target.open(Scope(key, MemoryLedger(), SystemClock(), claims=True))) as successor:
         successor.recall()
