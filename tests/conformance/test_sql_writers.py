@@ -25,6 +25,9 @@ class SqlSuite(WriterSuite):
     def bad_output(self) -> Any:
         return {"id": -1, "name": "refused"}
 
+    def misfits(self) -> list[Any]:
+        return [None, 7, {}, (1,), {1: 2}]
+
     def read_back(self, folder: Path) -> list[Any]:
         return [{"id": number, "name": name} for number, name in query(folder, "SELECT id, name FROM t ORDER BY rowid")]
 
@@ -209,6 +212,9 @@ class TestExecuteOfARunningBalance(SqlSuite):
 
     def bad_output(self) -> Any:
         return {"amount": -1}
+
+    def misfits(self) -> list[Any]:
+        return [None, 7, {}, (1, 2), "ab"]
 
     def read_back(self, folder: Path) -> list[Any]:
         changes = query(folder, "SELECT amount FROM balance_changes ORDER BY rowid")

@@ -34,6 +34,9 @@ class TestTextFile(FileSuite):
     def bad_output(self) -> Any:
         return "two\nlines"
 
+    def misfits(self) -> list[Any]:
+        return [None, 7, {"id": 1}]
+
     def read_back(self, folder: Path) -> list[Any]:
         return text_of(folder).split("\n")[:-1]
 
@@ -69,6 +72,9 @@ class TestCsvFile(FileSuite):
 
     def bad_output(self) -> Any:
         return {"id": "1", "name": b"bytes"}
+
+    def misfits(self) -> list[Any]:
+        return [None, 7, {}, ("1",), {1: 2}]
 
     def read_back(self, folder: Path) -> list[Any]:
         path = path_in(folder)
@@ -110,6 +116,9 @@ class TestFileSet(WriterSuite):
     def bad_output(self) -> Any:
         return {"part": "../ä", "id": 1}
 
+    def misfits(self) -> list[Any]:
+        return [None, 7, {}]
+
     def read_back(self, folder: Path) -> list[Any]:
         texts = [path.read_text() for path in sorted(path_in(folder).glob("*.jsonl"))]
         return sorted((json.loads(line) for text in texts for line in text.splitlines()), key=itemgetter("id"))
@@ -133,6 +142,9 @@ class TestFileSetInThePlaceOfAnother(TestFileSet):
 
     def bad_output(self) -> Any:
         return {"id": "1", "name": b"bytes"}
+
+    def misfits(self) -> list[Any]:
+        return [None, 7, {}, ("1",), {1: 2}]
 
     def read_back(self, folder: Path) -> list[Any]:
         rows = []

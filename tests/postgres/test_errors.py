@@ -38,6 +38,8 @@ def connection(fresh):
         ("INSERT INTO t VALUES (2, %s)", ["a\0"], Fault.REFUSED),
         ("INSERT INTO t VALUES (2, %s)", ["\ud800"], Fault.REFUSED),
         ("INSERT INTO t VALUES (2, %s)", [object()], Fault.REFUSED),
+        ("INSERT INTO t VALUES (2, %s)", ["two", "three"], Fault.REFUSED),
+        ("INSERT INTO t VALUES (2, %(name)s)", {}, Fault.REFUSED),
         ("INSERT INTO t VALUES (%s, 'two')", [10**12], Fault.REFUSED),
         ("INSERT INTO t VALUES (%s, 'two')", [True], Fault.REFUSED),
         ("INSERT INTO watched VALUES (1)", None, Fault.REFUSED),

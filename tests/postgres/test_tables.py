@@ -10,7 +10,7 @@ import pytest
 
 from batchwright import Job, JobFailedError, JobResult, Skip, Step, run
 from batchwright.model.errors import DeclarationError
-from batchwright.writers import execute, insert, postgres_rows, upsert
+from batchwright.writers import execute, insert, postgres_rows, route, upsert
 
 ANYTHING = Skip(on=Exception)
 
@@ -41,8 +41,9 @@ def way(request, monkeypatch):
 def write(fresh, tmp_path):
     numbers = iter(range(100))
 
-    def write(rows, make, *, skip=ANYTHING, chunk_size=1_000, **options) -> JobResult:
-        job = Job(f"job {next(numbers)}", Step("s", read=rows, write=make, skip=skip, chunk_size=chunk_size))
+    def write(rows, make, *, skip=ANYTHING, chunk_size=1_000, atomic=False, **options) -> JobResult:
+        step = Step("s", read=rows, write=make, skip=skip, chunk_size=chunk_size, atomic=atomic)
+        job = Job(f"job {next(numbers)}", step)
         return run(job, ledger=f"sqlite:///{tmp_path}/ledger.db", check=False, **options)
 
     return write
@@ -286,7 +287,6 @@ def test_columns_may_be_named_with_their_types(fresh, write):
         ("CREATE TABLE t (id int UNIQUE DEFERRABLE)", [{"id": 1}], upsert, "no unique index on id"),
         ("CREATE TABLE t (id int); CREATE UNIQUE INDEX ON t (id) WHERE id > 5", [{"id": 1}], upsert, "no unique index"),
         ("CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY)", [{"id": 1}], insert, "refused a statement"),
-        ("CREATE TABLE t (id int)", [{"id": 1}, {"other": 1}], insert, "column"),
     ],
 )  # fmt: skip
 def test_a_table_that_does_not_fit_is_refused_before_the_first_row(fresh, write, create, rows, make, says):
@@ -297,6 +297,38 @@ def test_a_table_that_does_not_fit_is_refused_before_the_first_row(fresh, write,
     assert result.status == "FAILED"
     assert says in result.error
     assert fresh.rows("SELECT to_regclass('t')")[0][0] is None or fresh.rows("SELECT count(*) FROM t") == [(0,)]
+
+
+@both_ways
+@pytest.mark.parametrize("chunk_size", [1, 1_000])
+@pytest.mark.parametrize("atomic", [False, True])
+@pytest.mark.parametrize("routed", [False, True])
+def test_a_row_that_does_not_fit_is_its_items_failure(fresh, write, routed, atomic, chunk_size):
+    writer = insert(fresh.url, "t")
+    writer = route({"t": writer}, by=lambda row: "t") if routed else writer
+    rows = [{"id": 0}, {"id": 1, "late": 1}, None, {}, 7, (1, 2), {"id": 6}]
+    result = write(rows, writer, skip=Skip(limit=9), chunk_size=chunk_size, atomic=atomic)
+    assert result.status == "COMPLETED_WITH_FAILURES"
+    errors = failed(result)
+    assert list(errors) == [1, 2, 3, 4, 5]
+    assert "the row has late, and the columns are id, " in errors[1]
+    assert "return DROP" in errors[2]
+    assert fresh.rows("SELECT id FROM t ORDER BY id") == [(0,), (6,)]
+
+
+@both_ways
+def test_the_first_row_that_a_table_can_take_says_which_columns_are_written(fresh, write):
+    fresh.connection.execute("CREATE TABLE t (id int, kept int DEFAULT 7)")
+    result = write([{"id": 0, "late": 1}, {"id": 1}, {"id": 2, "kept": 2}], insert(fresh.url, "t"), skip=Skip(limit=9))
+    assert list(failed(result)) == [0, 2]
+    assert fresh.rows("SELECT id, kept FROM t") == [(1, 7)]
+
+
+def test_a_statement_without_parameters_for_an_output_is_its_items_failure(fresh, write):
+    fresh.connection.execute("CREATE TABLE t (id int)")
+    result = write([(1,), None], execute(fresh.url, "INSERT INTO t VALUES (%s)"))
+    assert "return DROP" in failed(result)[1]
+    assert fresh.rows("SELECT id FROM t") == [(1,)]
 
 
 @both_ways

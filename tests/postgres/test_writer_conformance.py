@@ -96,6 +96,9 @@ class PostgresSuite(WriterSuite):
     def bad_output(self) -> Any:
         return {"id": 99, "name": "bad", "amount": None}
 
+    def misfits(self) -> list[Any]:
+        return [None, 7, {}, (1,), {1: 2}]
+
     def read_back(self, folder: Path) -> list[Any]:
         if not self.exists(self.name(folder)):
             return []

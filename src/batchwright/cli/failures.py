@@ -19,9 +19,10 @@ from batchwright.cli.tables import ERROR_WIDTH, cut, fit_places, fits, short_pla
 from batchwright.ledgers.failure_groups import cause_of, group_failures
 from batchwright.model.codec import decode
 from batchwright.model.errors import CodecError
-from batchwright.model.execution import FailureGroup, JobExecution
+from batchwright.model.execution import FailureGroup, JobExecution, StepExecution
 from batchwright.model.failure import Failure, PayloadKind, failure_document
 from batchwright.model.failure_filter import FailureFilter
+from batchwright.model.status import Status
 from batchwright.observers.plain_text import printable
 
 COLUMNS = (
@@ -77,7 +78,8 @@ def failures_command(
 ) -> None:
     """Show what failed in a run, by default the latest that is no replay.
 
-    Grouped by cause, or with --all or --format row by row.
+    Grouped by cause, or with --all or --format row by row. What stopped a step is named behind: an item that is not set
+    aside, or the causes of a chunk that passed the limit, are no failures that are kept.
     """
     chosen = FailureFilter(where)
     with opened_history(ledger) as opened:
@@ -91,14 +93,28 @@ def failures_command(
             _write_rows(form or ("json" if as_json else "table"), execution.id, iter(chosen.chosen(failures)))
             return
         groups = _groups(opened, execution, step, chosen, open_only=open_only)
+        stopped = _stopped(opened, execution, step)
         if as_json:
             causes = [group_document(group) for group in groups]
-            write_json(document(run=execution.id, ledger=opened.history.address, causes=causes))
-        elif groups:
-            _write_groups(opened, execution, groups)
+            ended = [{"step": each.key.step, "error": each.error} for each in stopped]
+            write_json(document(run=execution.id, ledger=opened.history.address, causes=causes, stopped_by=ended))
+            return
+        if groups:
+            _write_causes(groups)
         else:
-            what = "no such failures" if step or open_only or where else "nothing failed"
+            nothing = "no failures are kept" if stopped else "nothing failed"
+            what = "no such failures" if step or open_only or where else nothing
             write_line(f"run {execution.id} of {printable(execution.job)}: {what}")
+        for each in stopped:
+            write_line(f"step {printable(each.key.step)} was stopped by: {printable(each.error)}")
+        if groups or stopped:
+            _say_next(opened, execution, rows=bool(groups))
+
+
+def _stopped(opened: OpenedHistory, execution: JobExecution, step: str | None) -> list[StepExecution]:
+    """The steps of a run that an error ended: what it says is not among the failures."""
+    steps = opened.history.steps(execution.id)
+    return [each for each in steps if each.status is Status.FAILED and each.error and step in (None, each.key.step)]
 
 
 def _groups(
@@ -114,7 +130,7 @@ def _groups(
     ]
 
 
-def _write_groups(opened: OpenedHistory, execution: JobExecution, groups: list[FailureGroup]) -> None:
+def _write_causes(groups: list[FailureGroup]) -> None:
     columns = ("#count", "#open", "step", "phase", "error", "message", "first at", "example")
     rows = [_group_row(group) for group in groups]
     if not fits(columns, rows):  # the example below its cause, instead of eight columns of single words
@@ -123,7 +139,11 @@ def _write_groups(opened: OpenedHistory, execution: JobExecution, groups: list[F
         write_table(some, short, [row[-1] for row in rows])
     else:
         write_table(columns, rows)
-    say(f"next: {command('failures', str(execution.id), '--all', ledger=opened.named)}")
+
+
+def _say_next(opened: OpenedHistory, execution: JobExecution, *, rows: bool) -> None:
+    if rows:
+        say(f"next: {command('failures', str(execution.id), '--all', ledger=opened.named)}")
     this = command("failures", str(execution.id), ledger=opened.named)
     for text in next_commands(opened.situation(execution), opened.named):
         if text != this:

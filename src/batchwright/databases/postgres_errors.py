@@ -87,8 +87,10 @@ def classify(error: BaseException) -> Fault:
         return Fault.REFUSED if state.startswith(_REFUSED) else Fault.FATAL
     if is_connection_failure(error):
         return Fault.TRANSIENT
-    # Without a code it is the driver's own word about a value: NUL in a text, an integer too large, an unknown type.
-    refused = _named(error, "DataError") or (_named(error, "ProgrammingError") and "adapt" in str(error))
+    # Without a code it is the driver's own word about values: NUL in a text, an integer too large, an unknown type, one
+    # that is missing.
+    about_values = any(word in str(error) for word in ("adapt", "parameter"))
+    refused = _named(error, "DataError") or (_named(error, "ProgrammingError") and about_values)
     return Fault.REFUSED if refused else Fault.FATAL
 
 

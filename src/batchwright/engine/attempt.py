@@ -12,13 +12,23 @@ TRANSIENT_RETRY = Retry(attempts=10, delay_seconds=0.1, max_delay_seconds=5.0)
 """What passing database errors get where a step has no `write_retry`."""
 
 
+def _never(_failed: int) -> bool:
+    """There is no limit to be passed."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """A step's policies for single items, and how to wait."""
+    """A step's policies for single items, and how to wait.
+
+    `over` says whether with so many failures that are not committed yet the limit is passed; where there is none to be
+    passed before the end, never.
+    """
 
     retry: Retry | None
     skip: Skip | None
     pause: Callable[[float], None]
+    over: Callable[[int], bool] = _never
 
     def skips(self, error: BaseException) -> bool:
         """Whether an item that failed for good with this error is set aside."""

@@ -7,12 +7,13 @@ The states of a chunk, and what holds in each when the process dies:
   committed    it is never touched again
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from batchwright.engine.attempt import Attempts, attempt_again, tries_again, wait_seconds
 from batchwright.engine.isolate_failures import commit_in_parts
+from batchwright.engine.limit_failures import require_within
 from batchwright.engine.process_chunk import Processed, told_nobody
 from batchwright.engine.read_chunks import Chunk
 from batchwright.engine.recall_checkpoint import ask
@@ -179,6 +180,8 @@ def _write(target: OpenTarget, processed: Processed) -> tuple[Processed, int]:
 
     With it comes the number of outputs written.
     """
+    if processed.failed:
+        require_within(target, processed)
     while True:
         outputs = processed.outputs()
         if not outputs:
@@ -235,12 +238,19 @@ def _call_function(
                 if not target.attempts.skips(tried.error):
                     return processed.without(aside).before(owner, tried.error)
                 aside[owner] = SetAside(tried.error, Phase.WRITE, tried.attempts)
+                _require_few(target, processed, aside)
             start = len(outputs) if refused.attempted is None else start + refused.attempted
             if not refused.errors and _may_end(processed, owners, start):
                 return processed.without(aside).part(0, owners[start])
             while start < len(outputs) and owners[start] in aside:
                 start += 1
     return processed.without(aside) if aside else processed
+
+
+def _require_few(target: OpenTarget, processed: Processed, aside: Mapping[int, SetAside]) -> None:
+    """Raise FailureLimitError at once: the function is not called for the rest of a chunk that passes the limit."""
+    if target.attempts.over(len(processed.failed) + len(aside)):
+        require_within(target, processed.without(aside).part(0, max(aside) + 1))
 
 
 def _may_end(processed: Processed, owners: Sequence[int], start: int) -> bool:
@@ -275,13 +285,8 @@ def _commit(target: OpenTarget, processed: Processed, outputs: int) -> BaseExcep
     if not len(chunk):
         return processed.ended_by
     checkpoint = _checkpoint_after(target, processed, outputs)
-    counts = checkpoint.counts
-    if target.limit is not None and target.beside is not None and processed.failed:
-        counts += target.beside(counts)
-    if target.limit is not None and target.limit.exceeded(counts.failed, counts.read):
-        last = processed.failed[max(processed.failed)].error if processed.failed else None
-        words = describe_error(last, target.recorder.secrets) if last else ""
-        raise FailureLimitError(target.step, counts.failed, counts.read, target.limit.limit, words) from last
+    beside = target.beside(checkpoint.counts) if target.limit and target.beside and processed.failed else None
+    require_within(target, processed, beside)
     failures = [target.recorder.record(chunk, index, processed.failed[index]) for index in sorted(processed.failed)]
     target.sent = failures
     target.owned()

@@ -10,8 +10,8 @@ from typing import Any
 from batchwright.engine.process_chunks import items_in_flight
 from batchwright.job import Job, ordered_steps
 from batchwright.model.guarantee import Guarantee
-from batchwright.model.policy import parse_limit
-from batchwright.model.processor import ProcessorKind
+from batchwright.model.policy import Retry, parse_limit
+from batchwright.model.processor import ProcessorKind, function_address
 from batchwright.ports import Reader, Writer
 from batchwright.step import Step
 
@@ -101,11 +101,16 @@ def _explain_step(step: Step[Any, Any], after: tuple[str, ...]) -> StepExplanati
         guarantee=_guarantee(step.write),
         may_happen_twice=_may_happen_twice(step),
         chunk_size=step.chunk_size,
-        retry=f"{step.retry.attempts} attempts on {_names(step.retry.on)}" if step.retry else "",
+        retry=_describe_retry(step.retry) if step.retry else "",
         skip=_describe_skip(step),
         published=_describe_publication(step),
         workers=_describe_workers(step),
     )
+
+
+def _describe_retry(retry: Retry) -> str:
+    condition = f", where {function_address(retry.when).removeprefix('function:')} says so" if retry.when else ""
+    return f"{retry.attempts} attempts on {_names(retry.on)}{condition}"
 
 
 def _seeks(source: object) -> bool:

@@ -6,7 +6,7 @@ it. All that is read and not yet handed over is bounded by `most` items and, whe
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, count, pairwise
 from typing import Any
 
@@ -16,6 +16,7 @@ from batchwright.engine.process_chunk import Processed, cut_before, split_unread
 from batchwright.engine.read_chunks import Chunk
 from batchwright.engine.stop import POLL_SECONDS, Stop
 from batchwright.model.errors import StopRequestedError, WriteError
+from batchwright.model.failure import Phase
 from batchwright.model.pace import CHUNK_SECONDS
 from batchwright.model.work import Death, Outcome, SetAside, Work
 from batchwright.ports import Clock
@@ -84,6 +85,7 @@ class _Flight:
     handed: int = 0
     done: int = 0
     stopped: bool = False
+    over_limit: bool = False
 
     def look(self) -> None:
         """Count the portions that are done without a gap."""
@@ -112,9 +114,18 @@ class _Ahead:
     numbers: Iterator[int] = field(default_factory=count)
     portion: int = 1
     items: int = 0
+    failing: int = 0
     exhausted: bool = False
     failed: Exception | None = None
     checked: bool = False
+
+    @property
+    def feeding(self) -> bool:
+        """Whether more is to be begun: not after a request to stop, nor once what is in flight passes the limit.
+
+        What was given out was given in order: where more of it failed than may, nothing behind it will be committed.
+        """
+        return self.stop.requested is None and not (self.failing and self.policy.over(self.failing))
 
 
 def process_ahead(
@@ -132,6 +143,7 @@ def process_ahead(
         ready = _next_in_order(state)
         if ready is not None:
             state.items -= len(ready.chunk)
+            state.failing -= sum(why.phase is not Phase.READ for why in ready.failed.values())
             yield ready
             if ready.ended_by is not None:
                 return
@@ -150,7 +162,7 @@ def _first_portion(bounds: Ahead) -> int:
 
 def _read_on(state: _Ahead) -> None:
     """Read until enough is in flight, the input ends, or an error ends it: that is kept until its turn comes."""
-    while not state.exhausted and state.stop.requested is None and (not state.flights or _has_room(state)):
+    while not state.exhausted and state.feeding and (not state.flights or _has_room(state)):
         try:
             chunk = next(state.chunks, None)
         except Exception as error:  # noqa: BLE001 - raised when its turn comes
@@ -159,11 +171,13 @@ def _read_on(state: _Ahead) -> None:
             state.exhausted = True
             return
         unprocessed, ending = split_unreadable(chunk, state.policy, many=state.bounds.many)
-        portions = _portions(state, unprocessed.chunk)
-        state.flights.append(_Flight(chunk, unprocessed, ending, portions, state.clock.monotonic()))
+        over = bool(unprocessed.failed) and state.policy.over(len(unprocessed.failed))
+        portions = [] if over else _portions(state, unprocessed.chunk)
+        began = state.clock.monotonic()
+        state.flights.append(_Flight(chunk, unprocessed, ending, portions, began, over_limit=over))
         state.waiting.extend(portion for portion in portions if portion.items)
         state.items += len(unprocessed.chunk)
-        state.exhausted = ending is not None
+        state.exhausted = ending is not None or over
 
 
 def _has_room(state: _Ahead) -> bool:
@@ -190,7 +204,7 @@ def _ordinals(chunk: Chunk, indexes: Sequence[int]) -> Sequence[int]:
 
 
 def _hand_out(state: _Ahead) -> None:
-    while state.waiting and len(state.given) < state.bounds.window and state.stop.requested is None:
+    while state.waiting and len(state.given) < state.bounds.window and state.feeding:
         portion = state.waiting.popleft()
         state.given[portion.number] = portion
         deaths = state.bounds.deaths(portion.ordinals, portion.items)
@@ -215,6 +229,7 @@ def _take_in(state: _Ahead, outcome: Outcome | None) -> None:
     if not state.bounds.many and not state.checked:
         state.checked = refuse_iterators(list(outcome.results), state.bounds.step)
     portion.outcome = outcome
+    state.failing += len(outcome.failed)
     if not state.bounds.together:
         wanted = int(PORTION_SECONDS / max(outcome.seconds, 1e-9))
         most = max(1, state.bounds.most // (4 * state.bounds.workers))
@@ -234,10 +249,13 @@ def _next_in_order(state: _Ahead) -> Processed | None:
         if state.flights:
             state.flights[0].began = state.clock.monotonic()
         merged = _merged(flight, len(flight.chunk.chunk))
-        return merged.before_unreadable(flight.read, flight.start, flight.ending)
+        over = replace(merged, over_limit=True)
+        return over if flight.over_limit else merged.before_unreadable(flight.read, flight.start, flight.ending)
     now, cut = state.clock.monotonic(), flight.portions[flight.done].first
     late = state.stop.requested is not None or now - flight.began >= CHUNK_SECONDS
     state.bounds.moved(flight.chunk.chunk, cut, now)
+    if not state.given and not state.feeding and state.stop.requested is None:
+        return replace(_merged(flight, cut), over_limit=True)
     if not late or flight.done == flight.handed or flight.chunk.chunk.cut_at(cut) != cut:
         return None
     merged = _merged(flight, cut)

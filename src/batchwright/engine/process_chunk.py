@@ -29,7 +29,8 @@ class Processed:
 
     With `many`, a result is a list of outputs. `failed` maps the index of a record in the chunk to the reason.
     `ended_by` is set on a chunk that was cut short: the error of the first record behind it, which is at `ended_at`.
-    `keys` are there where the step asks for distinct ones.
+    `keys` are there where the step asks for distinct ones. With `over_limit` more has failed than may: the chunk was
+    broken off and is never committed.
     """
 
     chunk: Chunk
@@ -41,6 +42,7 @@ class Processed:
     ended_at: Position | None = None
     ended_while: str = "processing"
     keys: ChunkKeys | None = None
+    over_limit: bool = False
 
     def outputs(self) -> Sequence[Any]:
         """What is to be written, in order."""
@@ -138,10 +140,14 @@ def process_chunk(chunk: Chunk, processor: Processor, policy: Attempts, pace: Pa
     returns iterators.
     """
     unprocessed, ending = split_unreadable(chunk, policy, many=processor.many)
+    if unprocessed.failed and policy.over(len(unprocessed.failed)):
+        return replace(unprocessed, over_limit=True)
     if isinstance(processor, Deduplicating):
         unprocessed = replace(unprocessed, keys=processor.keys_of(unprocessed.chunk))
     done = _call(unprocessed, processor, policy, pace, step)
     reach("K6")
+    if done.over_limit:
+        return done
     return done.before_unreadable(chunk, 0, ending) if len(done.chunk) == len(unprocessed.chunk) else done
 
 
@@ -189,6 +195,9 @@ def _call(unprocessed: Processed, processor: Processor, policy: Attempts, pace: 
             else:
                 _forget_frames(tried.error)
                 aside[index] = SetAside(tried.error, Phase.PROCESS, tried.attempts)
+                if policy.over(len(unprocessed.failed) + len(aside)):
+                    failed = {**unprocessed.failed, **aside}
+                    return replace(unprocessed, results=results, failed=failed, retried=retried, over_limit=True)
             position += 1
         if position == len(items):
             return Processed(chunk, results, processor.many, {**unprocessed.failed, **aside}, retried, keys=keys)

@@ -57,6 +57,6 @@ def read_on(
 
 def _policy(given: Retry | None, error: Exception) -> Retry | None:
     """What says how often the reader is opened again after this error."""
-    if given is not None and isinstance(error, given.on):
+    if given is not None and given.covers(error):
         return given
     return TRANSIENT_RETRY if isinstance(error, SourceAwayError) else given

@@ -20,6 +20,7 @@ from batchwright.engine.commit_chunk import OpenTarget, commit_chunk, finish_tar
 from batchwright.engine.count_beside import counting_beside, limit_of
 from batchwright.engine.deduplicate import keeping_keys
 from batchwright.engine.drive import drive
+from batchwright.engine.limit_failures import passes_limit
 from batchwright.engine.measure_memory import peak_memory_bytes
 from batchwright.engine.process_chunk import Processed
 from batchwright.engine.process_chunks import process_chunks
@@ -349,7 +350,7 @@ def _open_target(running: Running, sink: Sink[Any]) -> OpenTarget:
     step, context, bound = running.bound.step, running.context, running.bound
     wait = partial(pause, context.clock, context.stop)
     limit, holds = limit_of(step, context.max_failures), step.atomic == "transaction"
-    return OpenTarget(
+    target = OpenTarget(
         step=step.name,
         sink=sink,
         undoes=bound.writer.guarantee is Guarantee.EXACTLY_ONCE,
@@ -364,6 +365,8 @@ def _open_target(running: Running, sink: Sink[Any]) -> OpenTarget:
         moved=running.teller.moved,
         beside=counting_beside(sink, step, limit) if context.partition else None,
     )
+    target.attempts = replace(target.attempts, over=partial(passes_limit, target))
+    return target
 
 
 def _require_time(context: RunContext) -> None:

@@ -3,12 +3,12 @@
 The one rule: memory is bounded, however many failures there are and however much their messages differ.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from batchwright.model.block import Place
+from batchwright.model.cause import general_message
 from batchwright.model.execution import FailureGroup
 from batchwright.model.failure import Failure, FailureState
 
@@ -16,13 +16,6 @@ MAX_GROUPS = 1_000
 """From here on, messages not seen before are counted together, by step, phase and error type."""
 
 OTHER_MESSAGES = "(other messages)"
-
-_MESSAGE_LENGTH = 300
-
-# An opening quote stands at the start of a word: the apostrophe of "can't" is none. The name of a class stays.
-_QUOTED = re.compile(r"""(?<!\w)(?<!<class )(?<!<enum )(['"`])(?:\\.|(?!\1).)*\1""", re.DOTALL)
-_HEXADECIMAL = re.compile(r"\b(?=[a-fA-F-]*\d)[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{4,})*\b")
-_NUMBER = re.compile(r"(?:(?<![^\s(\[=:])[-+])?\d+(?:[.,:/-]\d+)*")
 
 
 class Cause(NamedTuple):
@@ -82,9 +75,3 @@ def group_failures(causes: Iterable[Cause]) -> list[FailureGroup]:
         for key, tally in tallies.items()
     ]
     return sorted(groups, key=lambda group: -group.count)
-
-
-def general_message(message: str) -> str:
-    """The message with quoted parts as `'…'` and numbers as `N`: equal for failures of one cause."""
-    general = _QUOTED.sub("'…'", message[:_MESSAGE_LENGTH])
-    return _NUMBER.sub("N", _HEXADECIMAL.sub("N", general))

@@ -39,7 +39,7 @@
 `StopRequestedError` and `ChunkTimeoutError` end a wait inside the engine and never leave it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -160,16 +160,18 @@ class AlreadyRunningError(BatchwrightError):
 class FailureLimitError(BatchwrightError):
     """More items failed than the limit allows; the chunk that passed the limit was not committed."""
 
-    def __init__(self, step: str, failed: int, read: int, limit: int | str | None, last: str = "") -> None:
-        """Give the counts, the limit, and the error of the last item that failed in words."""
+    def __init__(self, step: str, failed: int, read: int, limit: int | str | None, causes: Sequence[str] = ()) -> None:
+        """Give the counts, the limit, and why items of that chunk failed, in words."""
         self.step: str = step
         self.failed: int = failed
         self.read: int = read
         self.limit: int | str | None = limit
+        self.causes: tuple[str, ...] = tuple(causes)
+        why = f"; not committed: {', '.join(causes)}" if causes else ""
         super().__init__(
             f"step '{step}': more items failed than the limit allows",
-            f"{failed:,} of {read:,} items failed, the limit is {limit}{f'; the last: {last}' if last else ''}",
-            "look at the failures, mend the input or the code, or raise the limit with --max-failures",
+            f"{failed:,} of {read:,} items failed, the limit is {limit}{why}",
+            "mend the input or the code, or raise the limit with --max-failures",
         )
 
 
@@ -270,7 +272,9 @@ class JobFailedError(BatchwrightError):
         self.result: JobResult = result
         step = next((step.name for step in result.steps if step.error), None)
         where = f"step '{step}' of job '{result.job}'" if step else f"job '{result.job}'"
-        self.exit_code: int = getattr(error, "exit_code", 1)
+        code: int = getattr(error, "exit_code", 1)
+        # 2 is the word of a refusal: nothing was done. This run is recorded, and may have committed much.
+        self.exit_code: int = 1 if code == ConfigurationError.exit_code else code
         # The cause's own text may begin with its step and end with what to do: neither is said twice.
         cause = result.error.removeprefix(f"step '{step}': ")
         mend = "then run" if getattr(error, "mend", "") else "mend it and run"

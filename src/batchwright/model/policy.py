@@ -1,7 +1,7 @@
 """Retry and Skip: values that say which errors, how often, how long between, and how many at most."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,9 @@ class Retry:
     The wait before attempt n+1 is a random time between 0 and
     `min(max_delay_seconds, delay_seconds * multiplier ** (n - 1))`: exponential back-off with full jitter, after
     Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+
+    `when` looks at such an error and says whether the same call may pass in a moment: a 503 does, a 404 does not. It is
+    asked between two attempts, where the function is called; an error of its own ends the step.
     """
 
     on: Errors = Exception
@@ -27,6 +30,7 @@ class Retry:
     delay_seconds: float = 0.1
     max_delay_seconds: float = 30.0
     multiplier: float = 2.0
+    when: Callable[[BaseException], bool] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -41,10 +45,20 @@ class Retry:
                 f"got delay_seconds={self.delay_seconds}, max_delay_seconds={self.max_delay_seconds}, "
                 f"multiplier={self.multiplier}",
             )
+        if self.when is not None and (not callable(self.when) or isinstance(self.when, type) or _is_async(self.when)):
+            raise DeclarationError(
+                "Retry: when must be a plain function of the error that returns True or False",
+                f"got {self.when!r}",
+                "write Retry(on=OSError, when=may_pass)",
+            )
+
+    def covers(self, error: BaseException) -> bool:
+        """Whether this is an error after which it may be tried again."""
+        return isinstance(error, self.on) and (self.when is None or bool(self.when(error)))
 
     def allows(self, error: BaseException, attempts_made: int) -> bool:
         """Whether another attempt is due after this error."""
-        return attempts_made < self.attempts and isinstance(error, self.on)
+        return attempts_made < self.attempts and self.covers(error)
 
     def wait_seconds(self, attempts_made: int) -> float:
         """A random wait before the next attempt."""
@@ -105,6 +119,13 @@ def parse_limit(limit: float | str | None) -> tuple[int | None, float | None]:
     if count < 0:
         raise _no_limit(limit)
     return count, None
+
+
+def _is_async(function: Any) -> bool:
+    # What it returns would be true always. Loaded here, since few conditions are declared.
+    from batchwright.model.processor import ProcessorKind, processor_kind
+
+    return processor_kind(function) is not ProcessorKind.FUNCTION
 
 
 def _no_limit(limit: object) -> DeclarationError:

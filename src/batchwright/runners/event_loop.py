@@ -102,6 +102,8 @@ class EventLoopWorkers:
             self._coroutines.append(self._loop.create_task(self._work()))
 
     async def _work(self) -> None:
+        import asyncio
+
         while not self._closing:
             if not self._items:
                 waiting = self._loop.create_future()
@@ -109,7 +111,13 @@ class EventLoopWorkers:
                 await waiting
                 continue
             entry, index = self._items.popleft()
-            entry.ran[index] = await self._task.run_item(entry.work.items[index])
+            try:
+                entry.ran[index] = await self._task.run_item(entry.work.items[index])
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - it is no item's, such as one of `Retry(when=…)`: it ends the step
+                self._done.put(Outcome(entry.work.number, broken=error))
+                continue
             entry.left -= 1
             if not entry.left:
                 self._done.put(_outcome(entry, self._loop.time(), self._task))

@@ -40,6 +40,10 @@ class WriterSuite:
         """An output that the writer refuses without refusing those beside it; None if there is no such thing."""
         return None
 
+    def misfits(self) -> list[Any]:
+        """Outputs that are none for this writer, such as None where it takes rows; each is refused alone."""
+        return []
+
     def published(self, folder: Path) -> object:
         """The target as it has to be equal after any run: for a file, its bytes."""
         return self.read_back(folder)
@@ -187,6 +191,23 @@ class WriterSuite:
         sink.finish(driver.checkpoint(5, outputs=2))
         sink.close()
         assert self.read_back(driver.folder) == [first, second]
+
+    def test_an_output_that_is_none_fails_alone(self, tmp_path: Path) -> None:
+        """Wherever it comes: first of all, among others, or as the only one of its chunk."""
+        for number, odd in enumerate(self.misfits()):
+            driver = self._driver(tmp_path / str(number))
+            first, second, third = driver.outputs[:3]
+            sink = driver.open()
+            sink.recall()
+            self._write_refused(sink, [odd], refused=0)
+            sink.commit(driver.checkpoint(1, outputs=0), ())
+            self._write_refused(sink, [odd, first, second], refused=0)
+            sink.commit(driver.checkpoint(4, outputs=2), driver.failures(1, 4))
+            self._write_refused(sink, [third, odd], refused=1)
+            sink.commit(driver.checkpoint(6, outputs=3), ())
+            sink.finish(driver.checkpoint(6, outputs=3))
+            sink.close()
+            assert self.read_back(driver.folder) == [first, second, third]
 
     def test_finishing_twice_is_the_same_as_once(self, tmp_path: Path) -> None:
         """A crash may come between finishing and knowing it."""

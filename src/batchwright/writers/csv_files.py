@@ -1,6 +1,6 @@
 r"""CSV files: a header line, then one row an output; fields quoted where needed, `\n` line ends.
 
-The one rule: the columns are settled by the first chunk that has outputs (or by `columns=`) and never change after.
+The one rule: the columns are those of the first row (or of `columns=`) and never change after.
 They are kept with the checkpoint, so that a restart does not settle them again.
 """
 
@@ -17,6 +17,7 @@ from typing import Any
 
 from batchwright.model.errors import TargetError
 from batchwright.ports import Writer
+from batchwright.writers.rows import columns_of, empty_row, no_row, refuse_unknown
 from batchwright.writers.staged_files import StagedFile
 from batchwright.writers.text_files import ByteEncoding, check_encoding, one_by_one, raise_unless_data
 
@@ -38,11 +39,11 @@ def csv_file(
 ) -> Writer[CsvRow]:
     """Write each output as a row. Exactly once; the file appears when the step is complete.
 
-    Outputs are dicts or dataclasses, or, with `columns`, tuples. Without `columns` those of the first chunk that has
-    outputs are united. A column that a row lacks is left empty, as is None; one that is not among the columns stops the
-    step with TargetError. A row that does not fit, holds bytes or a collection, or cannot be encoded is that item's
-    failure. Without outputs the file holds the header if `columns` are given, else nothing. An existing file is
-    replaced and its mode kept; a symbolic link is followed.
+    Outputs are dicts or dataclasses, or, with `columns`, tuples. Without `columns` they are those of the first row. A
+    column that a row lacks is left empty, as is None. A row with a column that is not among them, or that does not fit
+    otherwise, holds bytes or a collection, or cannot be encoded is that item's failure. Without outputs the file holds
+    the header if `columns` are given, else nothing. An existing file is replaced and its mode kept; a symbolic link is
+    followed.
 
     Raises TargetError for options that cannot be meant.
     """
@@ -63,14 +64,14 @@ class CsvForm:
 
 
 class CsvEncoder:
-    """Rows as lines of CSV. The rows of the first chunk are kept until it is committed: its columns may still grow."""
+    """Rows as lines of CSV. Columns begun with a chunk are settled when it is committed."""
 
     def __init__(self, form: CsvForm) -> None:
         """Begin with the columns declared, or with none."""
         self._form = form
         self._encoding = ByteEncoding(form.encoding)
         self._columns = form.columns
-        self._first_rows: list[CsvRow] = []
+        self._begun: tuple[str, ...] = ()
         self._parts: list[bytes] = []
 
     @property
@@ -81,32 +82,24 @@ class CsvEncoder:
         return f"CSV {name} {self._form.delimiter!r} {'with' if self._form.header else 'without'} header{declared}"
 
     def add(self, outputs: Sequence[CsvRow]) -> Mapping[int, BaseException]:
-        """Encode rows. Raises TargetError for a column that is not among those settled."""
-        if self._columns is not None:
-            data, errors = self._encoded(outputs, self._columns)
-            self._parts.append(data)
-            return errors
-        if not outputs:
-            return {}
-        rows = [*self._first_rows, *outputs]
-        data, errors = self._encoded(rows, _united(rows))
-        before = len(self._first_rows)
-        self._first_rows = [row for index, row in enumerate(rows) if index not in errors]
-        self._parts = [data]
-        return {index - before: error for index, error in errors.items()}
+        """Encode rows; the errors of those that do not fit, by index."""
+        columns = self._columns or self._begun or _named(outputs)
+        data, errors = self._encoded(outputs, columns)
+        if len(errors) < len(outputs):
+            self._begun = columns
+        self._parts.append(data)
+        return errors
 
     def take(self) -> bytes:
         """The chunk's lines. From the first chunk that has any the columns are settled."""
-        if self._first_rows:
-            self._columns = _united(self._first_rows)
-            self._parts = [self._encoded(self._first_rows, self._columns)[0]]
+        self._columns = self._begun or self._columns
         chunk = b"".join(self._parts)
         self.drop()
         return chunk
 
     def drop(self) -> None:
-        """Forget the chunk, and the columns that only it had."""
-        self._first_rows = []
+        """Forget the chunk, and the columns that were begun with it."""
+        self._begun = ()
         self._parts = []
 
     def head(self) -> bytes:
@@ -192,40 +185,24 @@ def _getter(get: Callable[..., Any], columns: tuple[str, ...]) -> Callable[[Any]
 
 def _cells_of(row: CsvRow, columns: tuple[str, ...]) -> Sequence[Any]:
     if isinstance(row, tuple | list):
+        if not columns:
+            raise no_row(row)
         if len(row) != len(columns):
             raise ValueError(f"the row has {len(row)} values, the file has {len(columns)} columns")
         return row
     if is_dataclass(row) and not isinstance(row, type):
         row = {name: getattr(row, name) for name in _names(type(row))}
     if not isinstance(row, Mapping):
-        raise TypeError(f"a row must be a dict, a dataclass or a tuple, got {type(row).__name__}")
-    _refuse_unknown(row, columns)
+        raise no_row(row)
+    if not row:
+        raise empty_row()
+    refuse_unknown(row, columns)
     return [row.get(column) for column in columns]
 
 
-def _refuse_unknown(row: Mapping[str, Any], columns: tuple[str, ...]) -> None:
-    unknown = [str(name) for name in row if name not in columns]
-    if unknown:
-        raise TargetError(
-            f"a row has columns that the file was not begun with: {', '.join(unknown)}",
-            f"the columns are {', '.join(columns)}",
-            "drop them in the processor, or name all columns with columns= and begin anew",
-        )
-
-
-def _united(rows: Sequence[CsvRow]) -> tuple[str, ...]:
-    """The columns of all rows that name them, in order of appearance."""
-    names = chain.from_iterable(
-        row if isinstance(row, Mapping) else _names(type(row)) for row in rows if not isinstance(row, tuple | list)
-    )
-    columns = tuple(dict.fromkeys(names))
-    if not columns:
-        raise TargetError(
-            "the rows of a CSV file must name their columns",
-            f"got {type(rows[0]).__name__}",
-            "let the processor return dicts, or name the columns with columns=",
-        )
-    return _checked_columns(columns)
+def _named(rows: Sequence[CsvRow]) -> tuple[str, ...]:
+    """The columns of the first row that names any; empty if none does: then no row fits."""
+    return _checked_columns(columns) if (columns := columns_of(rows)) else ()
 
 
 def _names(kind: type) -> tuple[str, ...]:

@@ -28,9 +28,9 @@ from batchwright.writers.duplicate_keys import Duplicates, policy_of, write_each
 from batchwright.writers.one_transaction import OneTransactionSink
 from batchwright.writers.postgres_rows import RowWriter, execute_all
 from batchwright.writers.postgres_staging import judge, stage_of
-from batchwright.writers.postgres_tables import Table
+from batchwright.writers.postgres_tables import Table, existing_columns
 from batchwright.writers.postgres_values import column_values
-from batchwright.writers.rows import columns_of, flat_values
+from batchwright.writers.rows import flat_values, settled
 from batchwright.writers.staging_tables import STAGE, name_repeated_keys, require_same_way, require_stageable
 from batchwright.writers.table_options import table_options
 
@@ -370,8 +370,10 @@ class PostgresSink:
 
     def _write_rows(self, connection: "Connection", table: Table, outputs: Sequence[Row]) -> dict[int, BaseException]:
         # Columns are settled by the first chunk, for the whole lap: a restart must not see fewer in a later one.
-        columns = table.names or tuple(self._columns) or columns_of(outputs)
-        values = flat_values(outputs, columns)
+        columns = table.names or tuple(self._columns) or settled(outputs, existing_columns(connection, table))
+        values, misfits = flat_values(outputs, columns)
+        if len(misfits) == len(outputs):  # nothing to begin a table with
+            return misfits
         if self._rows is None:
             conflict = self._writer.conflict
             if self._stage is None:
@@ -381,7 +383,7 @@ class PostgresSink:
                 table, self._stage_name = self._stage.ready(connection, columns, values, self._stage_name)
             self._rows = RowWriter(table, table.on_conflict() if conflict is None else conflict)
         table = self._rows.table
-        stored, binary, refused = column_values(values, table.columns)
+        stored, binary, refused = column_values(values, table.columns, misfits)
         rows = list(zip(*stored, strict=True))
         keys = list(zip(*(stored[columns.index(name)] for name in table.key), strict=True)) if table.key else None
         writer = self._rows
@@ -392,8 +394,7 @@ class PostgresSink:
             return {indexes[index]: error for index, error in failed.items()}
 
         good = [index for index in range(len(rows)) if index not in refused] if refused else range(len(rows))
-        policy = policy_of(table.version, self._writer.duplicates)
-        errors = dict(refused) | write_each_key_once(write, keys, good, policy)
+        errors = refused | write_each_key_once(write, keys, good, policy_of(table.version, self._writer.duplicates))
         if self._stage is not None:
             name_repeated_keys(errors, postgres_errors.repeats_a_key)
         return errors

@@ -196,7 +196,7 @@ def execute_all(connection: "Connection", sql: str, rows: Sequence[Any]) -> dict
     for index, row in enumerate(rows):
         try:
             parameters.append((index, parameter_values(row)))
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             errors[index] = error
     parts = [(0, len(parameters))]
     while parts:

@@ -5,7 +5,7 @@ before the first one.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +116,12 @@ def found_table(connection: "Connection", name: str) -> tuple[int, str] | None:
 def column_types(connection: "Connection", oid: int) -> dict[str, str]:
     """The type of each column of a table, as SQL spells it."""
     return {name: kind for name, kind, _, _ in connection.execute(_COLUMNS, [oid]).fetchall()}
+
+
+def existing_columns(connection: "Connection", table: Table) -> Collection[str]:
+    """The names of the columns that the table has; none if it is not there."""
+    found = found_table(connection, table.quoted_name)
+    return column_types(connection, found[0]) if found else ()
 
 
 def _known(connection: "Connection", table: Table, found: Sequence[Any]) -> Table:

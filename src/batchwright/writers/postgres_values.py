@@ -5,7 +5,7 @@ not fit are refused, row by row; whether a text is a number is for the server to
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from batchwright.model.errors import TargetError
+from batchwright.writers.rows import require_parameters
 
 BOOL, BYTEA, INT8, INT2, INT4, TEXT, FLOAT8 = 16, 17, 20, 21, 23, 25, 701
 BPCHAR, VARCHAR, DATE, TIME, TIMESTAMP, TIMESTAMPTZ, NUMERIC, UUID_OID = 1042, 1043, 1082, 1083, 1114, 1184, 1700, 2950
@@ -74,13 +75,15 @@ class Column:
     oid: int
 
 
-def column_values(values: list[Any], columns: Sequence[Column]) -> tuple[list[list[Any]], bool, dict[int, Exception]]:
+def column_values(
+    values: list[Any], columns: Sequence[Column], misfits: Mapping[int, BaseException]
+) -> tuple[list[list[Any]], bool, dict[int, BaseException]]:
     """The values of each column as the driver can send them, whether all may go in binary, and the errors by row.
 
-    `values` are those of all rows, row after row. What was refused is None.
+    `values` are those of all rows, row after row; `misfits` the errors of some. What was refused is None.
     """
     width = len(columns)
-    errors: dict[int, Exception] = {}
+    errors = dict(misfits)
     stored, binary = [], True
     for index, column in enumerate(columns):
         given = values[index::width]
@@ -92,10 +95,13 @@ def column_values(values: list[Any], columns: Sequence[Column]) -> tuple[list[li
 
 
 def parameter_values(row: Any) -> Any:
-    """A statement's parameters as the driver takes them. Raises ValueError for NaN."""
+    """A statement's parameters as the driver takes them. Raises ValueError for NaN, TypeError for what can be none."""
     if isinstance(row, dict):
         return {name: _parameter(value) for name, value in row.items()}
-    return tuple(map(_parameter, row)) if isinstance(row, tuple | list) else row
+    if isinstance(row, tuple | list):
+        return tuple(map(_parameter, row))
+    require_parameters(row)
+    return row
 
 
 def sql_types(values: list[Any], columns: Sequence[str]) -> dict[str, str]:
@@ -138,7 +144,7 @@ def _fits(given: list[Any], kinds: set[type], oid: int) -> bool:
     return True
 
 
-def _converted(given: list[Any], column: Column, errors: dict[int, Exception]) -> list[Any]:
+def _converted(given: list[Any], column: Column, errors: dict[int, BaseException]) -> list[Any]:
     stored: list[Any] = []
     for row, value in enumerate(given):
         try:

@@ -12,6 +12,7 @@ from batchwright.model.checkpoint import Checkpoint, StepKey
 from batchwright.model.errors import ItemsFailed
 from batchwright.model.publication import Publication
 from batchwright.ports import Scope
+from batchwright.writers.rows import no_row
 from batchwright.writers.staging_tables import STAGE, require_same_way
 from batchwright.writers.text_files import one_by_one
 
@@ -158,6 +159,8 @@ class Tables:
         return f"staging tables {', '.join(names)}" if names else ""
 
     def _routed(self, output: Any) -> tuple[str, Any]:
+        if output is None:
+            raise no_row(output)
         if self._by is not None:
             key, row = self._by(output), output
         elif isinstance(output, tuple) and len(output) == 2:  # noqa: PLR2004 - a pair

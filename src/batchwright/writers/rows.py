@@ -1,10 +1,11 @@
 """Rows for SQL: from what a processor gives to what a driver takes, a chunk at a time.
 
-The one rule: nothing is converted silently into something else. NaN, which SQLite would store as NULL, is refused.
+The one rule: nothing is converted silently into something else, and a row that does not fit is refused alone. NaN,
+which SQLite would store as NULL, is refused.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -13,8 +14,6 @@ from itertools import chain
 from operator import attrgetter, itemgetter, ne
 from typing import Any
 from uuid import UUID
-
-from batchwright.model.errors import TargetError
 
 _PLAIN = frozenset({int, str, bytes, type(None), bool})
 
@@ -37,32 +36,53 @@ _CONVERSIONS: tuple[tuple[Any, Callable[[Any], Any], str], ...] = (
 )
 
 
-def columns_of(rows: Sequence[Any]) -> tuple[str, ...]:
-    """The columns of all rows, in order of appearance. Raises TargetError for rows without names."""
-    if all(isinstance(row, Mapping) for row in rows):
-        columns = tuple(dict.fromkeys(chain.from_iterable(rows)))
-        if not columns:
-            raise TargetError("a table cannot be begun with empty rows", "got {}", "let the processor return DROP")
-        return columns
-    first = next(row for row in rows if not isinstance(row, Mapping))
-    if is_dataclass(first):
-        return tuple(field.name for field in fields(first))
-    raise TargetError(
-        "rows for a table must be dicts or dataclasses, or tuples together with columns=",
-        f"got {type(first).__name__}",
-        "let the processor return dicts",
-    )
+def settled(rows: Sequence[Any], existing: Collection[str]) -> tuple[str, ...]:
+    """The columns for a table: those of the first row that it can take as it is, or, if it has none yet, of the first.
+
+    Where it can take no row they are those of the first all the same: the table says what is wrong with them.
+    """
+    return (columns_of(rows, existing) if existing else ()) or columns_of(rows)
 
 
-def flat_values(rows: Sequence[Any], columns: tuple[str, ...]) -> list[Any]:
+def columns_of(rows: Sequence[Any], known: Collection[str] = ()) -> tuple[str, ...]:
+    """The columns of the first row that names any, and only those `known`, if any are; empty if none does."""
+    names = {name.lower() for name in known}
+    for row in rows:
+        if isinstance(row, Mapping):
+            found = tuple(row) if all(isinstance(name, str) for name in row) else ()
+        else:
+            found = tuple(field.name for field in fields(row)) if _is_record(row) else ()
+        if found and (not names or names.issuperset(map(str.lower, found))):
+            return found
+    return ()
+
+
+def flat_values(rows: Sequence[Any], columns: tuple[str, ...]) -> tuple[list[Any], dict[int, BaseException]]:
     """All values of all rows in one list, row after row, in the order of `columns`; what a dict lacks is None.
 
-    Raises TargetError for a column that is not among them, and for tuples of another length.
+    With them come the errors of rows that do not fit, by row; in the list these are all None.
     """
     kinds = set(map(type, rows))
-    if len(kinds) == 1 and (values := _alike(rows, columns, kinds.pop())) is not None:
-        return values
-    return list(chain.from_iterable(_tuple_of(row, columns) for row in rows))
+    if columns and len(kinds) == 1 and (values := _alike(rows, columns, kinds.pop())) is not None:
+        return values, {}
+    errors: dict[int, BaseException] = {}
+    flat: list[Any] = []
+    for index, row in enumerate(rows):
+        try:
+            flat.extend(_tuple_of(row, columns))
+        except Exception as error:  # noqa: BLE001 - whatever a row's own methods raise is its failure
+            errors[index] = error
+            flat.extend([None] * len(columns))
+    return flat, errors
+
+
+def no_row(output: Any) -> TypeError:
+    """The error of an output that is no row at all."""
+    if output is None:
+        return TypeError("None is no output; return DROP to drop an item")
+    return TypeError(
+        f"a row must be a dict or a dataclass, or a tuple together with columns=; got {type(output).__name__}"
+    )
 
 
 def bindable(values: list[Any], width: int) -> tuple[list[Any], dict[int, Exception]]:
@@ -88,7 +108,18 @@ def storable_parameters(row: Any) -> Any:
     """A statement's parameters as the driver can store them. Raises ValueError or TypeError for one that it cannot."""
     if isinstance(row, Mapping):
         return {name: _convert(value) for name, value in row.items()}
-    return tuple(map(_convert, row)) if isinstance(row, tuple | list) else row
+    if isinstance(row, tuple | list):
+        return tuple(map(_convert, row))
+    require_parameters(row)
+    return row
+
+
+def require_parameters(row: Any) -> None:
+    """Raise TypeError for what can be no statement's parameters."""
+    if row is None:
+        raise no_row(row)
+    if not isinstance(row, Mapping | Sequence) or isinstance(row, str | bytes):
+        raise TypeError(f"the parameters of a statement must be a dict, a tuple or a list; got {type(row).__name__}")
 
 
 def sql_types(values: list[Any], columns: tuple[str, ...]) -> dict[str, str]:
@@ -116,29 +147,45 @@ def _alike(rows: Sequence[Any], columns: tuple[str, ...], kind: type) -> list[An
     found = map(getter, rows)
     try:
         return list(chain.from_iterable(found) if len(columns) > 1 else found)
-    except KeyError:
+    except (KeyError, AttributeError):
         return None
 
 
 def _tuple_of(row: Any, columns: tuple[str, ...]) -> tuple[Any, ...]:
     if isinstance(row, Mapping):
-        if not row.keys() <= set(columns):
-            unknown = ", ".join(str(name) for name in row if name not in columns)
-            raise TargetError(
-                f"a row has a column that the table was not begun with: {unknown}",
-                f"the columns are {', '.join(columns)}",
-                "drop it in the processor, or name all columns with columns= and begin again",
-            )
+        if not row:
+            raise empty_row()
+        refuse_unknown(row, columns)
         return tuple(map(row.get, columns))
-    if is_dataclass(row):
+    if _is_record(row):
         return attrgetter(*columns)(row) if len(columns) > 1 else (getattr(row, columns[0]),)
     if isinstance(row, tuple) and len(row) == len(columns):
         return row
-    raise TargetError(
-        f"a row does not fit the {len(columns)} columns {', '.join(columns)}",
-        f"got {type(row).__name__}" + (f" of {len(row)} values" if isinstance(row, tuple) else ""),
-        "let the processor return dicts with these names",
-    )
+    if isinstance(row, tuple) and columns:
+        raise ValueError(f"the row has {len(row)} values for the {len(columns)} columns {', '.join(columns)}")
+    raise no_row(row)
+
+
+def _is_record(row: Any) -> bool:
+    return is_dataclass(row) and not isinstance(row, type)
+
+
+def empty_row() -> ValueError:
+    """The error of a row without names."""
+    return ValueError("a row must not be empty; return DROP to drop an item")
+
+
+def refuse_unknown(row: Mapping[str, Any], columns: Sequence[str]) -> None:
+    """Raise ValueError for a row with a name that is not among the columns, TypeError for one that is no text."""
+    odd = next((name for name in row if not isinstance(name, str)), "")
+    if odd != "":
+        raise TypeError(f"the names in a row must be texts; got {odd!r}")
+    unknown = [name for name in row if name not in columns]
+    if unknown:
+        raise ValueError(
+            f"the row has {', '.join(unknown)}, and the columns are {', '.join(columns)}, those of the first row or of "
+            "columns=; drop it in the processor; to write it, begin again (--again) with columns= naming them all"
+        )
 
 
 def _storable(column: list[Any]) -> bool:

@@ -34,8 +34,9 @@ def insert(
     """Insert each output as a row. Exactly once.
 
     `database` is `sqlite:///file.db` or `postgresql://user@host/database`. A missing table is created from the first
-    chunk that has outputs; `columns` names all its columns, or maps them to SQL types. In SQLite decimals, dates and
-    UUIDs are stored as text, exactly. What a row lacks is NULL. A row that breaks a constraint is that item's failure;
+    chunk that has outputs; `columns` names all its columns, or maps them to SQL types; without, they are those of the
+    first row. In SQLite decimals, dates and UUIDs are stored as text, exactly. What a row lacks is NULL. A row that has
+    another column, or is none, or breaks a constraint is that item's failure;
     with `on_conflict="ignore"` one that breaks a unique constraint is passed over and counts as written.
     """
     if on_conflict not in ("fail", "ignore"):

@@ -22,10 +22,10 @@ from batchwright.model.publication import Publication
 from batchwright.ports import Scope, Sink, Writer
 from batchwright.writers.duplicate_keys import Duplicates, write_each_key_once
 from batchwright.writers.one_transaction import OneTransactionSink
-from batchwright.writers.rows import bindable, columns_of, flat_values
+from batchwright.writers.rows import bindable, flat_values, settled
 from batchwright.writers.sqlite_staging import Stage, broken_reference, judge
 from batchwright.writers.sqlite_statements import write_group, write_singly
-from batchwright.writers.sqlite_tables import Table
+from batchwright.writers.sqlite_tables import Table, column_types
 from batchwright.writers.staging_tables import STAGE, name_repeated_keys, require_same_way, require_stageable
 from batchwright.writers.table_options import table_options
 
@@ -337,10 +337,14 @@ class SqlSink:
         self, connection: sqlite3.Connection, table: Table, outputs: Sequence[Row], errors: dict[int, BaseException]
     ) -> None:
         # Columns are settled by the first chunk, for the whole lap: a restart must not see fewer in a later one.
-        columns = table.columns or tuple(self._columns) or columns_of(outputs)
+        columns = table.columns or tuple(self._columns) or settled(outputs, column_types(connection, table.name))
         width = len(columns)
-        values, refused = bindable(flat_values(outputs, columns), width)
+        values, misfits = flat_values(outputs, columns)
+        values, unbound = bindable(values, width)
+        refused = misfits | unbound
         errors.update(refused)
+        if len(refused) == len(outputs):  # nothing to begin a table with
+            return
         if not self._statements:
             prepare = partial(table.ready, checks=self._conflict is None) if self._stage is None else self._stage.ready
             table = self._table = prepare(connection, columns, values)

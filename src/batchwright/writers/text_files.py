@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from batchwright.model.errors import BatchwrightError, TargetError
 from batchwright.ports import Writer
+from batchwright.writers.rows import no_row
 from batchwright.writers.staged_files import StagedFile
 
 Out = TypeVar("Out")
@@ -117,6 +118,8 @@ def raise_unless_data(error: Exception) -> None:
 
 
 def _line_of(output: str) -> str:
+    if output is None:
+        raise no_row(output)
     if not isinstance(output, str):
         raise TypeError(f"a text file takes text, got {type(output).__name__}; convert it in the processor")
     if "\n" in output or "\r" in output:

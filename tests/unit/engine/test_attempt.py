@@ -6,6 +6,7 @@ from tests.unit.engine.runs import Blocks, run_here
 from batchwright import DROP, Retry, Skip, Status, Step
 from batchwright.engine.stop import Stop
 from batchwright.ledgers.memory import MemoryLedger
+from batchwright.runners import EventLoop, Processes, Threads
 from batchwright.testing.fake_clock import FakeClock
 
 
@@ -55,6 +56,72 @@ def test_an_error_that_is_not_to_be_retried_is_not():
     assert flaky.calls == {0: 1, 1: 1, 2: 1}
     assert [failure.attempts for failure in ran.failures] == [1, 1, 1]
     assert ran.clock.slept == []
+
+
+class AnsweredError(OSError):
+    """What a service says; `args` hold the code."""
+
+
+def busy(error):
+    return error.args != (404,)
+
+
+class Service:
+    """Answers the code of an item the first two times; 404 always."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def __call__(self, code):
+        self.calls.append(code)
+        if code == 404 or self.calls.count(code) <= 2:
+            raise AnsweredError(code)
+        return code
+
+    async def later(self, code):
+        return self(code)
+
+
+@pytest.mark.parametrize("runner", [None, Threads(2), EventLoop(2)])
+def test_errors_of_one_class_are_told_apart(runner):
+    service, written = Service(), []
+    process = service.later if isinstance(runner, EventLoop) else service
+    retry = Retry(on=OSError, attempts=3, delay_seconds=0, when=busy)
+    read = [503, 404, 429]
+    ran = run_here(
+        Step("s", read=read, process=process, write=written.extend, retry=retry, skip=Skip(limit=1), runner=runner)
+    )
+    assert written == [503, 429]
+    assert sorted(service.calls) == [404, 429, 429, 429, 503, 503, 503]
+    assert [(failure.error, failure.attempts) for failure in ran.failures] == [("404", 1)]
+
+
+@pytest.mark.parametrize("runner", [None, Threads(2), EventLoop(2), Processes(2)])
+def test_a_condition_that_raises_ends_the_step_with_its_error(runner):
+    process = raises_later if isinstance(runner, EventLoop) else raises
+    retry = Retry(on=OSError, when=divides_by_zero)
+    ran = run_here(Step("s", read=range(3), process=process, write=len, retry=retry, skip=Skip(), runner=runner))
+    assert isinstance(ran.error, ZeroDivisionError)
+    assert ran.counts == (0, 0, 0, 0)
+
+
+def raises(item):
+    raise OSError(item)
+
+
+async def raises_later(item):
+    raise OSError(item)
+
+
+def divides_by_zero(error):
+    return 1 / 0
+
+
+def test_a_reader_is_opened_again_where_the_condition_says_so():
+    for says, status in ((True, Status.COMPLETED), (False, Status.FAILED)):
+        blocks = Blocks([[1], OSError("away"), [2]], heals=1)
+        ran = run_here(Step("s", read=blocks, write=len, retry=Retry(on=OSError, when=lambda error, s=says: s)))
+        assert ran.result.status is status
 
 
 def test_the_error_of_the_last_attempt_decides():

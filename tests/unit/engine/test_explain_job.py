@@ -87,6 +87,16 @@ def test_a_step_is_described_by_its_declaration_without_being_touched():
     assert (step.retry, step.skip) == ("3 attempts on OSError", "ValueError, at most 1%")
 
 
+def passes(error):
+    return True
+
+
+def test_the_condition_of_a_retry_is_named():
+    retry = Retry(on=OSError, when=passes)
+    job = Job("sales", Step("load", read=Untouchable(), process=clean, write=Table(), retry=retry, **GOOD))
+    assert explain(job).steps[0].retry == "3 attempts on OSError, where test_explain_job.passes says so"
+
+
 def test_steps_stand_in_the_order_they_run_with_those_they_follow():
     late = Step("late", read=[1], write=Table(), after="early")
     early = Step("early", read=[1], write=Table(), after=())

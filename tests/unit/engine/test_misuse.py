@@ -67,10 +67,10 @@ def test_a_missing_database_to_read_from(tmp_path, ledger):
 def test_an_unknown_column_and_a_missing_key_column(tmp_path, ledger):
     path = database(tmp_path / "t.db", "CREATE TABLE t (nr)")
     refused(
-        Step("a", read=ROWS, write=insert(url(path), "t")), ledger, exit_code=2, says="no column 'id'.*columns are nr"
+        Step("a", read=ROWS, write=insert(url(path), "t")), ledger, exit_code=1, says="no column 'id'.*columns are nr"
     )
     work = Step("b", read=ROWS, write=upsert(url(path), "other", key="nr"))
-    refused(work, ledger, exit_code=2, says="key column 'nr' is missing from the rows; they have id")
+    refused(work, ledger, exit_code=1, says="key column 'nr' is missing from the rows; they have id")
     assert rows(path) == []
 
 
@@ -110,8 +110,8 @@ def test_a_ledger_on_a_file_system_that_takes_nothing():
 
 
 def test_a_target_on_a_file_system_that_takes_nothing(ledger):
-    refused(Step("load", read=ROWS, write=insert("sqlite:////proc/t.db", "t")), ledger, exit_code=2, says="/proc/t.db")
-    refused(Step("copy", read=["a"], write=text_file("/proc/out.txt")), ledger, exit_code=2, says="/proc")
+    refused(Step("load", read=ROWS, write=insert("sqlite:////proc/t.db", "t")), ledger, exit_code=1, says="/proc/t.db")
+    refused(Step("copy", read=["a"], write=text_file("/proc/out.txt")), ledger, exit_code=1, says="/proc")
 
 
 @contextlib.contextmanager
@@ -138,7 +138,7 @@ def test_a_target_that_is_read_only(tmp_path, ledger):
         subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
         refused(Step("load", read=ROWS, write=insert(url(path), "t")), ledger, exit_code=2, says="cannot be written")
         refused(
-            Step("new", read=ROWS, write=insert(url(folder / "new.db"), "t")), ledger, exit_code=2, says="read-only"
+            Step("new", read=ROWS, write=insert(url(folder / "new.db"), "t")), ledger, exit_code=1, says="read-only"
         )
         refused(Step("file", read=["a"], write=text_file(folder / "out")), ledger, exit_code=2, says="out")
         assert rows(path) == []
@@ -225,7 +225,7 @@ def test_a_set_and_an_iterator_under_a_durable_ledger(ledger):
 
 
 def test_a_function_that_returns_nothing_to_iterate(ledger):
-    error = refused(Step("s", read=lambda: 7, write=len), ledger, exit_code=2, says="must return something to iterate")
+    error = refused(Step("s", read=lambda: 7, write=len), ledger, exit_code=1, says="must return something to iterate")
     assert isinstance(error.__cause__, SourceError)
 
 
@@ -239,7 +239,7 @@ def test_what_was_refused_before_it_began_has_left_no_run_in_the_ledger(tmp_path
 def test_what_is_missing_for_a_later_step_fails_the_run_which_then_goes_on(tmp_path, ledger):
     first = Step("first", read=[1], write=len)
     second = Step("second", read=text_lines(tmp_path / "in"), write=len)
-    refused(Job("j", first, second), ledger, exit_code=2, says=r"step 'second' of job 'j' failed; .*in")
+    refused(Job("j", first, second), ledger, exit_code=1, says=r"step 'second' of job 'j' failed; .*in")
     (tmp_path / "in").write_text("a\n")
     result = run(Job("j", first, second), ledger=ledger)
     assert (result.run, result.lap, [step.already_complete for step in result.steps]) == (2, 1, [True, False])

@@ -1,7 +1,8 @@
 import pytest
 
-from batchwright.ledgers.failure_groups import MAX_GROUPS, OTHER_MESSAGES, Cause, general_message, group_failures
+from batchwright.ledgers.failure_groups import MAX_GROUPS, OTHER_MESSAGES, Cause, group_failures
 from batchwright.model.block import Place
+from batchwright.model.cause import general_message
 from batchwright.model.failure import FailureState
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from batchwright import Retry, Skip
+from batchwright.model.errors import DeclarationError
 from batchwright.model.policy import parse_limit
 
 
@@ -44,3 +45,28 @@ def test_retry_allows_so_many_attempts_for_its_errors_and_their_subclasses():
     assert [retry.allows(ConnectionError(), made) for made in (1, 2, 3)] == [True, True, False]
     assert not retry.allows(ValueError(), 1)
     assert not Retry().allows(SystemExit(), 1)
+
+
+def test_retry_asks_when_about_its_errors_only():
+    asked = []
+
+    def may_pass(error):
+        asked.append(error)
+        return error.args == ("busy",)
+
+    retry, busy, refused = Retry(on=OSError, when=may_pass), OSError("busy"), OSError("refused")
+    assert retry.allows(busy, 1)
+    assert not retry.allows(refused, 1)
+    assert not retry.allows(busy, 3)
+    assert not retry.allows(ValueError("busy"), 1)
+    assert asked == [busy, refused]
+
+
+async def in_a_moment(error):
+    return True
+
+
+@pytest.mark.parametrize("when", [True, "busy", OSError, in_a_moment, lambda error: (yield)])
+def test_when_must_be_a_plain_function(when):
+    with pytest.raises(DeclarationError, match="when must be a plain function"):
+        Retry(on=OSError, when=when)

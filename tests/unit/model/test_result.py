@@ -64,7 +64,7 @@ def test_a_failed_job_names_its_step_and_takes_the_exit_code_of_its_cause():
     assert str(error) == "step 'load' of job 'daily' failed; boom; mend it and run it again: run 7 goes on"
     mended = JobFailedError(failed, GroundChangedError("changed", "", "restore it"))
     assert str(mended) == "step 'load' of job 'daily' failed; boom; then run it again: run 7 goes on"
-    assert (error.exit_code, JobFailedError(failed).exit_code) == (2, 1)
+    assert (error.exit_code, JobFailedError(failed).exit_code) == (1, 1)
     assert error.result is failed
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.writers.staging import checkpoint, opened, publish
 from tests.unit.writers.test_text_files import refused
 
-from batchwright.model.errors import TargetError
+from batchwright.model.errors import ItemsFailed, TargetError
 from batchwright.testing.memory_store import MemoryStore
 from batchwright.writers import csv_file
 
@@ -30,14 +30,14 @@ class Person:
     name: str | None = None
 
 
-def test_the_columns_of_the_first_chunk_are_united(tmp_path):
-    publish(csv_file(tmp_path / "out"), [], [{"b": 1}, {"a": 2, "c": None}], [{"c": 3}])
-    assert (tmp_path / "out").read_text() == "b,a,c\n1,,\n,2,\n,,3\n"
+def test_the_columns_are_those_of_the_first_row(tmp_path):
+    publish(csv_file(tmp_path / "out"), [], [{"b": 1, "a": None, "c": 2}, {"a": 2}], [{"c": 3}])
+    assert (tmp_path / "out").read_text() == "b,a,c\n1,,2\n,2,\n,,3\n"
 
 
 def test_the_first_chunk_may_be_written_in_parts(tmp_path):
     with opened(csv_file(tmp_path / "out"), MemoryStore()) as sink:
-        sink.write([{"a": 1}])
+        sink.write([{"a": 1, "b": None}])
         sink.write([{"b": 2}])
         sink.commit(checkpoint(2), ())
         sink.finish(checkpoint(2))
@@ -67,13 +67,15 @@ def test_a_restart_does_not_settle_the_columns_again(tmp_path):
 
 
 @pytest.mark.parametrize("columns", [None, ["a"]])
-def test_an_unknown_column_stops_the_step_and_is_named(tmp_path, columns):
+def test_an_unknown_column_is_its_items_failure_and_is_named(tmp_path, columns):
     with opened(csv_file(tmp_path / "out", columns=columns), MemoryStore()) as sink:
         sink.write([{"a": 1}])
         sink.commit(checkpoint(1), ())
         for row in ({"a": 1, "new": 2}, {"new": 2}):
-            with pytest.raises(TargetError, match="was not begun with: new; the columns are a; "):
+            with pytest.raises(ItemsFailed) as refused:
                 sink.write([{"a": 2}, row])
+            assert list(refused.value.errors) == [1]
+            assert "the row has new, and the columns are a, " in str(refused.value.errors[1])
             sink.rollback()
 
 
@@ -108,8 +110,16 @@ def test_dataclasses_name_their_columns(tmp_path):
 
 
 def test_tuples_need_declared_columns(tmp_path):
-    with opened(csv_file(tmp_path / "out"), MemoryStore()) as sink, pytest.raises(TargetError, match="columns="):
-        sink.write([(1, 2)])
+    errors = refused(tmp_path, csv_file(tmp_path / "out"), [(1, 2), None, {}])
+    assert "columns=" in str(errors[0])
+    assert "return DROP" in str(errors[1])
+    assert "return DROP" in str(errors[2])
+
+
+def test_a_first_row_that_is_refused_takes_no_other_row_with_it(tmp_path):
+    errors = refused(tmp_path, csv_file(tmp_path / "out"), [{"a": b"", "b": 1}, {"a": 1}, {"b": 2}])
+    assert list(errors) == [0]
+    assert (tmp_path / "out").read_text() == "a,b\n1,\n,2\n"
 
 
 def test_cells_are_written_plainly(tmp_path):
@@ -133,7 +143,7 @@ def test_rows_that_do_not_fit_are_named_and_all_others_are_kept(tmp_path):
 
 def test_rows_refused_in_a_later_part_of_the_first_chunk_are_named_by_their_place_in_it(tmp_path):
     encoder = csv_file(tmp_path / "out").encoder()
-    assert encoder.add([{"a": 1}, {"a": 2}]) == {}
+    assert encoder.add([{"a": 1, "b": None}, {"a": 2}]) == {}
     assert list(encoder.add([{"b": 3}, {"b": b""}])) == [1]
     chunk = encoder.take()
     assert encoder.head() + chunk == b"a,b\n1,\n2,\n,3\n"

@@ -123,8 +123,8 @@ def test_rows_may_be_tuples_with_columns(tmp_path, outputs):
     assert rows(tmp_path / "t.db") == [(1, "a"), (2, "b")]
 
 
-def test_columns_are_united_over_the_first_chunk_and_what_a_row_lacks_is_null(tmp_path):
-    write(tmp_path / "t.db", [{"a": 1}, {"b": "x"}, {"a": 2, "c": 0.5}])
+def test_columns_are_those_of_the_first_row_and_what_a_row_lacks_is_null(tmp_path):
+    write(tmp_path / "t.db", [{"a": 1, "b": None, "c": None}, {"b": "x"}, {"a": 2, "c": 0.5}])
     assert rows(tmp_path / "t.db") == [(1, None, None), (None, "x", None), (2, None, 0.5)]
     assert types(tmp_path / "t.db") == {"a": "INTEGER", "b": "TEXT", "c": "REAL"}
 
@@ -181,13 +181,6 @@ def test_an_upsert_leaves_other_columns_of_the_table_alone(tmp_path):
     assert rows(path) == [(1, "new", "kept"), (2, "new", None)]
 
 
-def test_a_later_column_that_the_table_was_not_begun_with_stops_the_step(tmp_path):
-    ran = write(tmp_path / "t.db", [{"a": 1}, {"a": 2, "b": 3}], chunk_size=1, skip=Skip())
-    assert ran.result.status is Status.FAILED
-    assert "a row has a column that the table was not begun with: b; the columns are a;" in ran.result.error
-    assert rows(tmp_path / "t.db") == [1]
-
-
 @pytest.mark.parametrize(
     ("script", "make", "says"),
     [
@@ -231,31 +224,6 @@ def test_a_key_that_the_rows_lack_is_refused(tmp_path):
     ran = write(tmp_path / "t.db", [{"nr": 1}], upsert(url(tmp_path / "t.db"), "t", key="id"))
     assert isinstance(ran.error, TargetError)
     assert "the key column 'id' is missing from the rows; they have nr; change key=" in ran.result.error
-
-
-@pytest.mark.parametrize(
-    ("outputs", "says"),
-    [
-        ([{}], "empty rows"),
-        ([7], "rows for a table must be dicts or dataclasses.*got int"),
-        ([None], "got NoneType"),
-        ([(1, 2)], "tuples together with columns=.*got tuple"),
-        ([{"a": 1}, 7], "got int"),
-    ],
-)
-def test_outputs_that_are_no_rows_stop_the_step_and_say_so(tmp_path, outputs, says):
-    ran = write(tmp_path / "t.db", outputs, skip=Skip())
-    assert isinstance(ran.error, TargetError)
-    with pytest.raises(TargetError, match=says):
-        raise ran.error
-
-
-@pytest.mark.parametrize("output", [(1,), (1, 2, 3), 7])
-def test_a_row_that_does_not_fit_its_columns_stops_the_step(tmp_path, output):
-    ran = write(tmp_path / "t.db", [(1, 2), output], insert(url(tmp_path / "t.db"), "t", columns=["a", "b"]))
-    assert isinstance(ran.error, TargetError)
-    assert "does not fit the 2 columns a, b" in ran.result.error
-    assert types(tmp_path / "t.db") == {}
 
 
 def test_conflicts_may_be_ignored_and_count_as_written(tmp_path):

@@ -79,7 +79,7 @@ def test_items_without_outputs_and_failures_within_the_limit_are_counted_as_ever
 
 def test_without_a_limit_the_first_failure_ends_the_step(path):
     ran = Nightly(path, range(10), process=refuse_seven, skip=Skip(on=ValueError)).run()
-    assert "1 of 9 items failed, the limit is 0" in ran.result.error
+    assert "1 of 8 items failed, the limit is 0" in ran.result.error
     assert not exists(path)
 
 
