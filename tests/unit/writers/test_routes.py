@@ -198,7 +198,7 @@ def test_atomic_is_not_changed_half_way(tmp_path):
 
     for first in (True, False):
         with pytest.raises(JobFailedError, match="down"):
-            run(job(atomic=first), ledger=tmp_path / f"{first}.db", again=True)
+            run(job(atomic=first), ledger=tmp_path / f"{first}.db", again=True, yes=True)
         with pytest.raises((GroundChangedError, JobFailedError), match="atomic=True"):
             run(job(atomic=not first), ledger=tmp_path / f"{first}.db")
 
