@@ -54,8 +54,10 @@ arch: $(VENV)/.installed-dev  ## layers, who may import what, sizes, names
 docs: $(VENV)/.installed-dev  ## run every code block of README.md and docs/
 	$(PYTEST) tests/docs
 
-bench: $(VENV)/.installed-dev  ## measure speed and memory against the loop written by hand
+bench: $(VENV)/.installed-dev  ## measure speed and memory: against the loop written by hand, runners, partitions
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/runners.py
+	$(BIN)/python benchmarks/partitions.py
 
 crash: $(VENV)/.installed-dev  ## kill real processes: `make crash N=10000 SEED=7`
 	$(PYTEST) tests/crash -n $(JOBS) --dist worksteal

@@ -283,7 +283,7 @@ def _check_workers(step: Step[Any, Any]) -> None:
     check_count(f"step '{step.name}': workers", step.workers)
     if step.max_in_flight is not None:
         check_count(f"step '{step.name}': max_in_flight", step.max_in_flight)
-    if step.runner is not None and not isinstance(step.runner, Runner):
+    if step.runner is not None and (isinstance(step.runner, type) or not isinstance(step.runner, Runner)):
         raise DeclarationError(
             f"step '{step.name}': runner must be a runner", f"got {step.runner!r}", "write runner=Threads(8)"
         )

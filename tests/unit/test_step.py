@@ -4,6 +4,7 @@ import pytest
 
 from batchwright import Skip, Step, distinct, each
 from batchwright.model.errors import DeclarationError
+from batchwright.runners import Threads
 from batchwright.step import publishing_writer
 from batchwright.writers import csv_file, execute, insert, json_lines_file, text_file, upsert
 
@@ -80,3 +81,8 @@ def test_a_writer_of_ones_own_that_does_not_stage_is_refused():
 
     with pytest.raises(DeclarationError, match="mine does not stage its outputs"):
         atomic(Mine())
+
+
+def test_a_runner_says_with_how_many_workers():
+    with pytest.raises(DeclarationError, match=r"runner must be a runner; got <class .*Threads"):
+        Step("s", read=[], process=str, write=print, runner=Threads)

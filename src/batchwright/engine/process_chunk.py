@@ -3,6 +3,7 @@
 The one rule: after each pass, results + failures equal the items; a StopIteration is its item's failure.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, repeat
@@ -18,6 +19,7 @@ from batchwright.model.drop import DROP
 from batchwright.model.errors import StopRequestedError
 from batchwright.model.failure import Phase
 from batchwright.model.fault_points import reach
+from batchwright.model.fork import end_if_forked
 from batchwright.model.pace import CHUNK_SECONDS, next_pass
 from batchwright.model.work import Attempted, SetAside
 from batchwright.ports import Clock
@@ -124,6 +126,7 @@ class Pace:
     items: int = 1
     moved: Callable[[Chunk, int, float], None] = told_nobody
     chunk_seconds: float = field(default_factory=lambda: CHUNK_SECONDS)
+    process: int = field(default_factory=os.getpid)
 
     def ends_chunk(self, chunk_began: float, pass_began: float, *, whole: bool) -> bool:
         """Whether a chunk ends here; after a whole pass the next one is made longer or shorter."""
@@ -180,12 +183,14 @@ def _call(unprocessed: Processed, processor: Processor, policy: Attempts, pace: 
         start = len(results) + len(aside)
         size = max(1, pace.items - (start - looked))
         error = _pass(processor, results, islice(remaining, size))
+        end_if_forked(pace.process)
         if not processor.many and not checked:
             checked = refuse_iterators(results, step)
         position = len(results) + len(aside)
         if position < len(items) and (error is not None or position - start < size):
             error = error or StopIteration("raised by the processor")
             tried, ends_step = _second_chance(processor, items[position], error, policy)
+            end_if_forked(pace.process)
             retried += tried.attempts - 1
             index = chunk.good_indexes()[position]
             if tried.error is None:

@@ -3,6 +3,7 @@
 The one rule: here is what `process_chunk` does to a whole chunk, no more and no less; where it is done changes nothing.
 """
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from batchwright.engine.process_chunk import Pace, process_items
 from batchwright.engine.stop import POLL_SECONDS, Stop, pause
 from batchwright.engine.tell_time import SystemClock
 from batchwright.model.errors import StopRequestedError
+from batchwright.model.fork import end_if_forked
 from batchwright.model.policy import Retry, Skip
 from batchwright.model.processor import ProcessorKind, processor_kind
 from batchwright.model.work import Attempted, Death, Outcome, Work
@@ -68,13 +70,16 @@ class PortionTask:
         """See `Task`."""
         import asyncio
 
-        call, attempts = async_call(self.function, self.item_timeout_seconds), 1
+        call, attempts, process = async_call(self.function, self.item_timeout_seconds), 1, os.getpid()
         while True:
             try:
-                return Attempted(await call(item), None, attempts)
+                result = await call(item)
+                end_if_forked(process)
+                return Attempted(result, None, attempts)
             except asyncio.CancelledError:
                 raise
             except BaseException as error:  # noqa: BLE001 - a user's SystemExit is an item's failure too
+                end_if_forked(process)
                 if self.retry is None or not self.retry.allows(error, attempts):
                     return Attempted(None, error, attempts)
             await self._wait(self.retry.wait_seconds(attempts))

@@ -7,6 +7,7 @@ The states of a step, and what holds in each when the process dies:
   ended       the ledger knows
 """
 
+import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -44,6 +45,7 @@ from batchwright.model.events import ChunkCommitted, ItemFailed, StepFinished, S
 from batchwright.model.execution import StepOutcome
 from batchwright.model.failure import Failure
 from batchwright.model.fault_points import reach
+from batchwright.model.fork import end_if_forked
 from batchwright.model.guarantee import Guarantee
 from batchwright.model.idempotency import running_step
 from batchwright.model.result import StepResult
@@ -360,7 +362,7 @@ def _open_target(running: Running, sink: Sink[Any]) -> OpenTarget:
         limit=limit,
         checkpoint=running.checkpoint,
         committed=running.hold if holds else running.committed,
-        owned=partial(_require_time, context),
+        owned=partial(_require_time, context, os.getpid()),
         holds=holds,
         moved=running.teller.moved,
         beside=counting_beside(sink, step, limit) if context.partition else None,
@@ -369,8 +371,9 @@ def _open_target(running: Running, sink: Sink[Any]) -> OpenTarget:
     return target
 
 
-def _require_time(context: RunContext) -> None:
+def _require_time(context: RunContext, process: int) -> None:
     """Raise FencedError once the work may be somebody else's, ChunkTimeoutError once the time of the chunk is over."""
+    end_if_forked(process)
     context.ownership.check()
     if context.stop.late:
         raise ChunkTimeoutError

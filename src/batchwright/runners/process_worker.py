@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+from batchwright.model.fork import end_if_forked
 from batchwright.ports.runners import Task, Tells
 from batchwright.runners.process_messages import (
     DONE,
@@ -39,7 +40,7 @@ def work(line: socket.socket, memory_limit: int | None) -> None:
     """Take the task, then work after work, until the socket is closed."""
     prefer_to_be_killed()
     limit_memory(memory_limit)
-    inbox: queue.SimpleQueue[tuple[bytes, bytes]] = queue.SimpleQueue()
+    process, inbox = os.getpid(), queue.SimpleQueue[tuple[bytes, bytes]]()
     asked, tasks = threading.Event(), list[Task]()
     threading.Thread(target=_listen, args=(line, inbox, asked, tasks), name="batchwright-line", daemon=True).start()
     _, message = inbox.get()
@@ -57,7 +58,9 @@ def work(line: socket.socket, memory_limit: int | None) -> None:
     send_frame(line, READY)
     while True:
         _, message = inbox.get()
-        send_frame(line, *_done(task, message))
+        answer = _done(task, message)
+        end_if_forked(process)
+        send_frame(line, *answer)
         _flush()
 
 

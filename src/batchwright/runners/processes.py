@@ -325,7 +325,7 @@ class ProcessWorkers:
             if not self._wholes:
                 return  # nobody waits; that it is gone is seen again as soon as there is work
             self._selector.unregister(self._nursery)
-            self._break(self._died(-9, "the process that starts the workers is gone", "run it again: it goes on"))
+            self._break(self._died(-9, "the process that starts the workers is gone", "see what has ended it"))
             return
         for key, code in deaths:
             worker = self._workers.pop(key)
