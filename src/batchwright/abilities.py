@@ -68,6 +68,18 @@ class Looks(Protocol):
 
 
 @runtime_checkable
+class MissesTables(Protocol):
+    """A sink that can see, after `recall`, that a table which it has committed rows to is gone."""
+
+    def missing(self, outputs: int) -> Sequence[str]:
+        """Those of the tables that unfinished work has put so many outputs into which are not there. Writes nothing.
+
+        Of an atomic step they are the staging tables.
+        """
+        ...
+
+
+@runtime_checkable
 class Remembers(Protocol):
     """A sink that keeps the keys which `distinct` has let pass, in step with the checkpoint: all of it or nothing."""
 

@@ -4,6 +4,8 @@ The one rule: at COMMIT only a plain ERROR from the server says that nothing was
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from batchwright.model.errors import BatchwrightError, TargetError, WriteError
@@ -126,6 +128,17 @@ def explained(error: BaseException, shown: str, secrets: tuple[str, ...] = ()) -
     if is_connection_failure(error) or isinstance(error, OSError):
         return WriteError(f"{shown} cannot be reached", found, "check host, port and network, then run it again")
     return WriteError(f"{shown} refused a statement", found)
+
+
+@contextmanager
+def in_our_words(shown: str, secrets: tuple[str, ...]) -> Iterator[None]:
+    """For calls outside a chunk, whose errors the engine does not ask a sink to explain."""
+    try:
+        yield
+    except Exception as error:
+        if is_driver_error(error):
+            raise explained(error, shown, secrets) from error
+        raise
 
 
 def is_cancelled(error: BaseException | None) -> bool:

@@ -15,6 +15,7 @@ from batchwright.engine.restart import (
     require_same_addresses,
     require_same_ground,
     require_same_target,
+    require_tables,
     require_whole,
 )
 from batchwright.engine.run_step import RunContext, check_adapters
@@ -95,6 +96,7 @@ def _check_standing(step: BoundStep, last: StepExecution | None, context: RunCon
             require_same_target(step, last, checkpoint, sink, key, choices)
             if step.step.partitions is None:
                 require_whole(step, checkpoint)
+            require_tables(step, checkpoint, sink, choices)
             if checkpoint is not None:
                 require_same_ground(step, checkpoint, choices, sink)
     except GroundChangedError:

@@ -53,6 +53,12 @@ def differences(then: Described, now: Described) -> list[Difference]:
     return changed
 
 
+def other_version(then: Described, now: Described) -> list[Difference]:
+    """That work was begun by another version of batchwright: a warning. Nothing where none was kept."""
+    was, is_now = then.get("version"), now["version"]
+    return [Difference(f"batchwright was {was}, now it is {is_now}")] if was and was != is_now else []
+
+
 def _describe_step(bound: BoundStep, before: Sequence[str]) -> dict[str, Any]:
     step = bound.step
     return {

@@ -13,7 +13,7 @@ from batchwright.engine.check_calls import forgotten_mark, require_remembered
 from batchwright.engine.check_replay import describe_abilities
 from batchwright.engine.check_start import check_first_steps, check_ground, require_confirmation
 from batchwright.engine.choose_lap import Lap, Surveyed, choose_lap
-from batchwright.engine.describe_job import describe_job, differences
+from batchwright.engine.describe_job import describe_job, differences, other_version
 from batchwright.engine.run_step import RunContext
 from batchwright.engine.set_up_run import RunOptions, Surroundings, context_of
 from batchwright.engine.stop import pause
@@ -108,6 +108,8 @@ def _same_definition(job: Job, last: JobExecution, now: Mapping[str, Any], optio
     Raises GroundChangedError for what makes other work of it: where the lap is complete, that is other steps only.
     """
     found = differences(last.definition, now)
+    if not last.status.complete:
+        found.extend(other_version(last.definition, now))
     given = {ADOPT: options.adopt, ACCEPT_INPUT: options.accept_input}
     refused = [
         difference

@@ -7,6 +7,8 @@ What may change between two runs, and what is said (each with exit code 2, befor
   input       another address; what was read is missing, shorter, replaced or other     --accept-input, --again
   finished    its input has changed or grown since (one that is gone is no change)      --accept-input, --again
   target      another address; another database at the same; work lost; mark gone       --adopt, --again
+              a table gone that unfinished work has rows in                             --adopt, --again
+              a staging table gone                                                      --again
   declaration other steps, order, options: see `describe_job`                           either, as it says
   laps        the targets know one that this ledger has never seen: see `choose_lap`    --adopt, --again
 """
@@ -16,11 +18,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from batchwright.abilities import Fingerprints, HasIdentity
+from batchwright.abilities import Fingerprints, HasIdentity, MissesTables
 from batchwright.engine.recall_checkpoint import ask
 from batchwright.engine.split_step import parts_of, rows_of
 from batchwright.model.block import Position
-from batchwright.model.checkpoint import Checkpoint, StepKey
+from batchwright.model.checkpoint import Checkpoint, Counts, StepKey
 from batchwright.model.errors import (
     ACCEPT_INPUT,
     ADOPT,
@@ -81,6 +83,7 @@ def recall_same_target(
         require_same_addresses(bound, last, choices)
     checkpoint = ask(sink, bound.step.write_retry, pause)
     require_same_target(bound, last, checkpoint, sink, key, choices)
+    require_tables(bound, checkpoint, sink, choices)
     return checkpoint
 
 
@@ -247,7 +250,7 @@ def require_same_target(
         return
     _require_identity(bound, last, sink)
     # A transactional target is never behind the ledger, whose copy follows it.
-    found, known = _read_in(sink, checkpoint), last.counts.read if last else 0
+    found, known = _done_in(sink, checkpoint).read, last.counts.read if last else 0
     if found < known:
         raise GroundChangedError(
             f"step '{key.step}': its target lacks work that was committed to it",
@@ -263,12 +266,35 @@ def require_same_target(
         )
 
 
-def _read_in(sink: Sink[object], checkpoint: Checkpoint | None) -> int:
-    """How many items of the step are done, by its target's word; in all its partitions, if it has any."""
+def _done_in(sink: Sink[object], checkpoint: Checkpoint | None) -> Counts:
+    """What the step has done, by its target's word; in all its partitions, if it has any."""
     if checkpoint is None:
-        return 0
+        return Counts()
     in_parts = plan_of(checkpoint) is not None and not checkpoint.finished
-    return in_all(rows_of(sink).checkpoints().values()).read if in_parts else checkpoint.counts.read
+    return in_all(rows_of(sink).checkpoints().values()) if in_parts else checkpoint.counts
+
+
+def require_tables(bound: BoundStep, checkpoint: Checkpoint | None, sink: Sink[object], choices: Choices) -> None:
+    """Raise GroundChangedError for a table that unfinished work has rows in, and that is gone with them.
+
+    One of a user's own may be begun anew with the rest, by his choice. With a staging table too few would be published.
+    """
+    if checkpoint is None or checkpoint.finished or not isinstance(sink, MissesTables):
+        return
+    outputs = _done_in(sink, checkpoint).outputs
+    gone = ", ".join(sink.missing(outputs))
+    if gone and bound.step.atomic:
+        raise GroundChangedError(
+            f"step '{bound.step.name}': its staging table is not as it was left",
+            f"{outputs:,} outputs were staged, {gone} is gone from {bound.step.target_address}",
+            f"restore it, or {BEGIN_AGAIN}",
+        )
+    if gone and not choices.adopt:
+        raise GroundChangedError(
+            f"step '{bound.step.name}': a table that it has written to is gone",
+            f"{outputs:,} outputs were committed, {gone} is gone from {bound.step.target_address}",
+            f"restore it, {ADOPT} and write the rest alone, or {BEGIN_AGAIN}",
+        )
 
 
 def _require_identity(bound: BoundStep, last: StepExecution | None, sink: Sink[object]) -> None:

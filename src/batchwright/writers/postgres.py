@@ -6,8 +6,8 @@ is asked only once no transaction is under way that could still move it.
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from batchwright.databases import postgres, postgres_errors, postgres_keys
@@ -24,14 +24,14 @@ from batchwright.model.guarantee import Fault, Guarantee
 from batchwright.model.partition import PLAN
 from batchwright.model.publication import Publication
 from batchwright.ports import Scope, Sink, Writer
+from batchwright.writers import staging_tables
 from batchwright.writers.duplicate_keys import Duplicates, policy_of, write_each_key_once
 from batchwright.writers.one_transaction import OneTransactionSink
 from batchwright.writers.postgres_rows import RowWriter, execute_all
 from batchwright.writers.postgres_staging import judge, stage_of
-from batchwright.writers.postgres_tables import Table, existing_columns
+from batchwright.writers.postgres_tables import Table, existing_columns, missing_tables
 from batchwright.writers.postgres_values import column_values
 from batchwright.writers.rows import flat_values, settled
-from batchwright.writers.staging_tables import STAGE, name_repeated_keys, require_same_way, require_stageable
 from batchwright.writers.table_options import table_options
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class PostgresWriter:
 
     def publishing(self, publication: Publication) -> Writer[Row]:
         """The same table, filled all at once. A statement is refused: what it does cannot be staged."""
-        require_stageable(publication, self.table, self.address)
+        staging_tables.require_stageable(publication, self.table, self.address)
         return replace(self, publication=publication)
 
 
@@ -111,6 +111,8 @@ class PostgresSink:
         self._stage_name: str | None = None
         self._committing = False
         self._warned = False
+        words = self._database.shown, self._database.secrets
+        self._in_our_words = partial(postgres_errors.in_our_words, *words)
         self._lock_waits, self._interrupted = LockWaits(writer.database), False
 
     def recall(self) -> Checkpoint | None:
@@ -131,9 +133,9 @@ class PostgresSink:
                 self._checkpoint = records.settled_checkpoint(connection, self._schema, self._key)
         if self._checkpoint is not None:
             if self._claims:
-                require_same_way(self._key, self._checkpoint, staged=self._stage is not None)
+                staging_tables.require_same_way(self._key, self._checkpoint, staged=self._stage is not None)
             self._columns = self._checkpoint.state.get("columns", ())
-            self._stage_name = self._checkpoint.state.get(STAGE)
+            self._stage_name = self._checkpoint.state.get(staging_tables.STAGE)
         return self._checkpoint
 
     def last_lap(self) -> int:
@@ -146,6 +148,11 @@ class PostgresSink:
     def identity(self) -> str:
         """Which database this is, once it is open."""
         return records.identity(self._connection, self._schema) if self._connection is not None else ""
+
+    def missing(self, outputs: int) -> Sequence[str]:
+        """Those of the tables that unfinished work has put so many outputs into which are not there."""
+        with self._in_our_words():
+            return missing_tables(self._open(), self._filled(outputs))
 
     def partitions(self, *, writing: bool = False) -> PostgresPartitions:
         """All partitions of this step."""
@@ -172,7 +179,7 @@ class PostgresSink:
         connection = self.opened()
         columns = list(self._columns or (self._rows.table.names if self._rows else ()))
         if PLAN not in checkpoint.state:
-            staged = {} if self._stage_name is None else {STAGE: self._stage_name}
+            staged = {} if self._stage_name is None else {staging_tables.STAGE: self._stage_name}
             checkpoint = replace(checkpoint, state={"columns": columns, **staged} if columns else {})
         self._require_fence(connection)
         if self._keys is not None and self._keys.is_over(checkpoint):
@@ -315,17 +322,10 @@ class PostgresSink:
 
     def _forget_table(self) -> None:
         self._rows = None
-        self._stage_name = None if self._checkpoint is None else self._checkpoint.state.get(STAGE)
+        self._stage_name = None if self._checkpoint is None else self._checkpoint.state.get(staging_tables.STAGE)
 
-    @contextmanager
-    def _in_our_words(self) -> Iterator[None]:
-        """For calls outside a chunk, whose errors the engine does not ask us to explain."""
-        try:
-            yield
-        except Exception as error:
-            if postgres_errors.is_driver_error(error):
-                raise self.explain(error) from error
-            raise
+    def _filled(self, outputs: int) -> Sequence[str]:
+        return staging_tables.filled_table(self._checkpoint, self._writer.table, outputs)
 
     def _open(self) -> "Connection":
         if self._connection is None or self._connection.closed:
@@ -396,5 +396,5 @@ class PostgresSink:
         good = [index for index in range(len(rows)) if index not in refused] if refused else range(len(rows))
         errors = refused | write_each_key_once(write, keys, good, policy_of(table.version, self._writer.duplicates))
         if self._stage is not None:
-            name_repeated_keys(errors, postgres_errors.repeats_a_key)
+            staging_tables.name_repeated_keys(errors, postgres_errors.repeats_a_key)
         return errors

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.failure import Failure
 from batchwright.model.guarantee import Fault
+from batchwright.model.partition import plan_of
 from batchwright.ports import Scope
 from batchwright.writers.postgres import PostgresSink, PostgresWriter
 from batchwright.writers.postgres_staging import judge
@@ -74,6 +75,12 @@ class PostgresRoutesSink(PostgresSink):
         found = self._tables.drop(connection)
         self._commit(connection)
         return found
+
+    def _filled(self, outputs: int) -> Sequence[str]:
+        at = self._checkpoint
+        if at is None or at.finished or not outputs:
+            return ()
+        return self._tables.filled([at] if plan_of(at) is None else self.partitions().checkpoints().values())
 
     def _forget_table(self) -> None:
         super()._forget_table()

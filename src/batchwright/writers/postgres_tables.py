@@ -124,6 +124,11 @@ def existing_columns(connection: "Connection", table: Table) -> Collection[str]:
     return column_types(connection, found[0]) if found else ()
 
 
+def missing_tables(connection: "Connection", names: Sequence[str]) -> list[str]:
+    """Those of these names that mean no table now."""
+    return [name for name in names if found_table(connection, qualified(name)) is None]
+
+
 def _known(connection: "Connection", table: Table, found: Sequence[Any]) -> Table:
     oid, copies, stages = found
     rows = connection.execute(_COLUMNS, [oid]).fetchall()

@@ -3,7 +3,7 @@
 The one rule: nothing here begins, commits or undoes. See `routes`.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Protocol
@@ -88,6 +88,11 @@ class Tables:
             name: opened(each, replace(scope, key=_key_for(scope.key, name)))
             for name, each in zip(writer.names.values(), writer.writers, strict=True)
         }
+        self._tables: dict[str, str] = {
+            name: each.table.name
+            for name, each in zip(writer.names.values(), writer.writers, strict=True)
+            if each.table is not None
+        }
         self._outputs: dict[str, int] = dict.fromkeys(self._sinks, 0)
         self._added: dict[str, int] = {}
 
@@ -132,6 +137,15 @@ class Tables:
             stages = [stage for _, _, stage in told.values() if stage]
             begun = replace(checkpoint, state={STAGE: ", ".join(stages)} if stages else {})
             require_same_way(self._key, begun, staged=self.staged)
+
+    def filled(self, checkpoints: Iterable[Checkpoint]) -> list[str]:
+        """The tables, staged ones if there are any, that unfinished work has put rows into by these checkpoints."""
+        found: dict[str, None] = {}
+        for checkpoint in checkpoints:
+            for name, _, outputs, stage in checkpoint.state.get("columns", ()):
+                if outputs and name in self._tables:
+                    found[stage or self._tables[name]] = None
+        return list(found)
 
     def forget(self) -> None:
         """The transaction was undone."""

@@ -26,7 +26,13 @@ from batchwright.writers.rows import bindable, flat_values, settled
 from batchwright.writers.sqlite_staging import Stage, broken_reference, judge
 from batchwright.writers.sqlite_statements import write_group, write_singly
 from batchwright.writers.sqlite_tables import Table, column_types
-from batchwright.writers.staging_tables import STAGE, name_repeated_keys, require_same_way, require_stageable
+from batchwright.writers.staging_tables import (
+    STAGE,
+    filled_table,
+    name_repeated_keys,
+    require_same_way,
+    require_stageable,
+)
 from batchwright.writers.table_options import table_options
 
 Row = Any
@@ -140,6 +146,11 @@ class SqlSink:
     def identity(self) -> str:
         """Which database this is, once it is open."""
         return sqlite_records.identity(self._connection) if self._connection is not None else ""
+
+    def missing(self, outputs: int) -> Sequence[str]:
+        """Those of the tables that unfinished work has put so many outputs into which are not there."""
+        connection = self._open()
+        return [name for name in self._filled(outputs) if not column_types(connection, name)]
 
     def partitions(self, *, writing: bool = False) -> SqlitePartitions:
         """All partitions of this step."""
@@ -299,6 +310,9 @@ class SqlSink:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
+
+    def _filled(self, outputs: int) -> Sequence[str]:
+        return filled_table(self._checkpoint, self._writer.table, outputs)
 
     def _forget_table(self) -> None:
         self._table = self._writer.table

@@ -11,6 +11,7 @@ from typing import Any
 from batchwright.databases import sqlite
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.failure import Failure
+from batchwright.model.partition import plan_of
 from batchwright.ports import Scope
 from batchwright.writers.routed_tables import Routing, Tables
 from batchwright.writers.sqlite import SqlSink, SqlWriter
@@ -69,6 +70,12 @@ class SqlRoutesSink(SqlSink):
         self._committing = True
         sqlite.commit(connection)
         return found
+
+    def _filled(self, outputs: int) -> Sequence[str]:
+        at = self._checkpoint
+        if at is None or at.finished or not outputs:
+            return ()
+        return self._tables.filled([at] if plan_of(at) is None else self.partitions().checkpoints().values())
 
     def _forget_table(self) -> None:
         super()._forget_table()

@@ -91,6 +91,14 @@ def require_whole(step: str, stage: str, found: int | None, counts: Counts, *, m
     )
 
 
+def filled_table(checkpoint: Checkpoint | None, table: Any, outputs: int) -> list[str]:
+    """Where so many outputs of unfinished work are: in the staging table that the checkpoint names, or in the table."""
+    if checkpoint is None or checkpoint.finished or not outputs:
+        return []
+    name = checkpoint.state.get(STAGE) or (table.name if table is not None else "")
+    return [name] if name else []
+
+
 def name_repeated_keys(
     errors: MutableMapping[int, BaseException], repeats_a_key: Callable[[BaseException], bool]
 ) -> None:

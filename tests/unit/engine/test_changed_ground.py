@@ -10,6 +10,7 @@ import pytest
 from tests.unit.engine.runs import as_text, copying, database, refused_here, rows, run_here, url
 
 from batchwright import Job, Status, Step
+from batchwright.engine import describe_job
 from batchwright.ledgers.memory import MemoryLedger
 from batchwright.model.errors import GroundChangedError
 from batchwright.model.version import VERSION
@@ -102,6 +103,16 @@ def test_a_function_whose_file_has_changed_is_a_warning(tmp_path):
     again = run_here(Step("s", read=range(5), process=new, write=target), ledger=ran.ledger)
     assert again.result.status is Status.COMPLETED
     assert again.result.warnings == ("step 's': the file of its function has changed since the work was begun",)
+
+
+def test_another_version_of_batchwright_is_a_warning_while_work_is_unfinished(tmp_path, monkeypatch):
+    ran = run_here(two_steps(tmp_path), limit=2)
+    monkeypatch.setattr(describe_job, "VERSION", "99.0")
+    again = run_here(two_steps(tmp_path), ledger=ran.ledger)
+    assert again.result.status is Status.COMPLETED
+    assert again.result.warnings == (f"batchwright was {VERSION}, now it is 99.0",)
+    monkeypatch.undo()
+    assert run_here(two_steps(tmp_path), ledger=ran.ledger).result.warnings == ()
 
 
 def test_another_database_at_the_same_address_is_told_by_its_identity(tmp_path):

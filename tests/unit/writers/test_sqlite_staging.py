@@ -6,7 +6,7 @@ from dataclasses import replace
 from threading import Event, Thread
 
 import pytest
-from tests.unit.engine.runs import as_row, database, rows, run_here, url
+from tests.unit.engine.runs import as_row, database, refused_here, rows, run_here, url
 from tests.unit.writers.nightly import Nightly, exists, refuse_seven
 
 from batchwright import Skip, Status, distinct, replay
@@ -261,18 +261,32 @@ def test_a_step_that_was_begun_otherwise_is_not_gone_on_with(path, first, then):
     assert rows(path) == list(range(10))
 
 
-@pytest.mark.parametrize(
-    ("damage", "says"), [("DROP TABLE {}", "is gone"), ("DELETE FROM {} WHERE x = 3", "has 9 rows")]
-)
-def test_staged_rows_that_are_gone_are_missed(path, damage, says):
+def test_a_staged_row_that_is_gone_is_missed(path):
     nightly = Nightly(path, range(10), publish_if=lambda batch: False)
     nightly.run()
-    database(path, damage.format(*nightly.staged()))
+    database(path, "DELETE FROM {} WHERE x = 3".format(*nightly.staged()))
     ran = nightly.run(publish_if=None)
     assert isinstance(ran.error, GroundChangedError)
     assert "10 outputs were staged, _batchwright_" in ran.result.error
-    assert says in ran.result.error
+    assert "has 9 rows" in ran.result.error
     assert not exists(path)
+
+
+@pytest.mark.parametrize("process", [refuse_seven, as_row])
+def test_a_staging_table_that_is_gone_is_found_before_anything_runs(process, path):
+    nightly = Nightly(path, range(10), process=process, publish_if=lambda batch: False)
+    nightly.run()
+    (stage,) = nightly.staged()
+    database(path, f"DROP TABLE {stage}")
+    nightly.process = as_row
+    for adopt in (False, True):
+        why = refused_here(nightly.job(), ledger=nightly.ledger, adopt=adopt)
+        assert f"outputs were staged, {stage} is gone" in why
+        assert "--again" in why
+        assert "--adopt" not in why
+    assert not nightly.staged()
+    assert nightly.run(again=True, publish_if=None).counts == (10, 10, 0, 0)
+    assert rows(path) == list(range(10))
 
 
 def test_beginning_anew_asks_nothing_where_nothing_is_visible_and_takes_away_its_own_leftovers(path):
