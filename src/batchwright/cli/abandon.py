@@ -127,8 +127,10 @@ def _left(step: "StepLeft", *, already: bool) -> str:
     problem = f"; {step.problem}" if step.problem else ""
     if step.removed:
         return f"nothing is left, removed: {step.removed}{problem}"
+    if step.problem and not step.outputs:
+        return f"what is left in {step.target} is not known{problem}"
     if not step.outputs:
-        return f"nothing is left in {step.target}{problem}"
+        return f"nothing is left in {step.target}"
     left = "may have left" if already and not step.finished else "leaves"
     what = f"{step.outputs:,} {'output' if step.outputs == 1 else 'outputs'}"
     return f"{left} {what} in {step.target}{', which is finished' if step.finished else ''}{problem}"

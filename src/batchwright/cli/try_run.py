@@ -113,6 +113,8 @@ def _options(job: Job, options: TryOptions) -> Iterator[str]:
             yield flag
     if options.from_step is not None:
         yield from ("--from", options.from_step)
+    if options.max_failures is not None:
+        yield from ("--max-failures", options.max_failures)
 
 
 def _standing(job: Job, options: TryOptions) -> _Standing:

@@ -1,5 +1,6 @@
 """`batchwright abandon`: asks, says what is left, and names how to begin anew."""
 
+import subprocess
 import sys
 
 import pytest
@@ -65,6 +66,28 @@ def test_a_job_whose_file_is_gone_is_given_up_all_the_same(stopped):
     assert ended.code == 0
     assert "its job cannot be built again, so nothing is cleaned up" in ended.err
     assert "not looked at" in ended.err
+
+
+LOOP = """
+import os
+from batchwright import resumable
+with resumable("loop", [1, 2, 3], database="sqlite:///t.db", parameters={"d": 1}, chunk_size=1) as loop:
+    loop.connection.execute("CREATE TABLE IF NOT EXISTS t (x)")
+    for item in loop:
+        with loop.item():
+            loop.connection.execute("INSERT INTO t VALUES (?)", (item,))
+            if item == 3:
+                os._exit(9)
+"""
+
+
+def test_of_a_killed_loop_nobody_says_that_nothing_is_left(shop):
+    (shop.folder / "loop.py").write_text(LOOP)
+    subprocess.run([sys.executable, "loop.py"], cwd=shop.folder, check=False, capture_output=True)
+    ended = shop.call("abandon", "1", "--yes")
+    assert ended.code == 0, ended.err
+    assert "is not known; not looked at" in ended.err
+    assert "nothing is left" not in ended.err
 
 
 LEFT = """

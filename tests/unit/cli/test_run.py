@@ -320,6 +320,8 @@ def test_a_dry_run_leaves_no_trace_and_exits_as_the_run_would(shop):
     assert (ended.code, ended.out.splitlines()[0]) == (0, "job sales: would run")
     assert "your functions do run" in ended.err
     assert ended.err.splitlines()[-1] == "next: batchwright run jobs.py:sales --day 2026-11-22"
+    limited = shop.call(*SALES, "--dry-run", "--max-failures", "90")
+    assert limited.err.splitlines()[-1] == "next: batchwright run jobs.py:sales --day 2026-11-22 --max-failures 90"
     found = shop.call(*SALES, "--mood", "STRICT", "--dry-run", "--json")
     assert (found.code, found.document["would_fail"], found.document["steps"][0]["counts"]["read"]) == (1, True, 7)
     assert sorted(path.name for path in shop.folder.iterdir()) == before
