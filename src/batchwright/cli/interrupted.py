@@ -76,7 +76,8 @@ def _words(step: "StepStanding") -> str:
         parts = "the partition" if step.partitions == 1 else f"each of {step.partitions:,} partitions"
         return f"{step.counts.read:,} items are committed; {parts} goes on after its last chunk"
     if not step.place:
-        return f"begun, nothing is {'published' if step.staged else 'committed'}: goes on at its start"
+        nothing = f"begun, nothing is {'published' if step.staged else 'committed'}: goes on at its start"
+        return nothing if step.asked else "begun; what is committed is not known: its target cannot be asked now"
     if step.staged:
         return f"nothing is published; {step.counts.read:,} items are staged and kept; goes on at {step.place}"
     return f"{step.counts.read:,} items are committed; goes on at {step.place}"

@@ -22,6 +22,7 @@ class StepStanding:
     """What a step has committed. `place` is where it goes on; empty: from the start, or it is complete.
 
     With `partitions` it goes on behind the last chunk of each. `staged` are items of an atomic step: nobody sees them.
+    Not `asked`: its target, which may know more than the ledger, could not be.
     """
 
     step: str
@@ -31,6 +32,7 @@ class StepStanding:
     place: str = ""
     partitions: int = 0
     staged: bool = False
+    asked: bool = True
 
 
 def where_it_stands(
@@ -56,13 +58,13 @@ def _standing(
         return StepStanding(name, begun=False, complete=False, counts=Counts())
     if last.status.complete:
         return StepStanding(name, begun=True, complete=True, counts=last.counts)
-    checkpoint = _checkpoint(bound, run.key.step(run.lap, name), around)
+    checkpoint, asked = _checkpoint(bound, run.key.step(run.lap, name), around)
     if (specs := plan_of(checkpoint)) is not None and checkpoint is not None and not checkpoint.finished:
         counts = checkpoint.counts if checkpoint.counts.read > last.counts.read else last.counts
         return StepStanding(name, True, False, counts, "the last chunk of each partition", partitions=len(specs))
     if checkpoint is None:
         read = last.counts.read
-        return StepStanding(name, True, False, last.counts, f"item {read + 1:,}" if read else "")
+        return StepStanding(name, True, False, last.counts, f"item {read + 1:,}" if read else "", asked=asked)
     place, found = f"item {checkpoint.position.ordinal + 1:,}", bound and place_of(bound.reader, checkpoint.position)
     if found:
         place = str(found) if "item" in found.detail else f"{place} ({found})"
@@ -71,14 +73,14 @@ def _standing(
 
 def _checkpoint(
     bound: BoundStep | None, key: StepKey, around: tuple[History, CheckpointStore, Clock]
-) -> Checkpoint | None:
-    """The target's word where it has one, else the ledger's."""
+) -> tuple[Checkpoint | None, bool]:
+    """The target's word where it has one, else the ledger's; and whether that is all that can be known."""
     history, store, clock = around
     if bound is not None:
         try:
             with closing(bound.writer.open(Scope(key, store, clock))) as sink:
                 if isinstance(sink, Settles):
-                    return standing_in(sink, sink.recall())
+                    return standing_in(sink, sink.recall()), True
         except Exception:  # noqa: BLE001 - a target that cannot be asked now: then the ledger's word is shown
-            return None
-    return history.load_checkpoint(key)
+            return None, False
+    return history.load_checkpoint(key), bound is not None

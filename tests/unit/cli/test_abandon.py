@@ -81,9 +81,11 @@ with resumable("loop", [1, 2, 3], database="sqlite:///t.db", parameters={"d": 1}
 """
 
 
-def test_of_a_killed_loop_nobody_says_that_nothing_is_left(shop):
+def test_of_a_killed_loop_nobody_says_that_nothing_is_committed_or_left(shop):
     (shop.folder / "loop.py").write_text(LOOP)
     subprocess.run([sys.executable, "loop.py"], cwd=shop.folder, check=False, capture_output=True)
+    shown = shop.call("show", "1")
+    assert "what is committed is not known" in " ".join(shown.out.split())
     ended = shop.call("abandon", "1", "--yes")
     assert ended.code == 0, ended.err
     assert "is not known; not looked at" in ended.err
