@@ -12,8 +12,9 @@ from batchwright.engine.process_chunk import Processed
 from batchwright.engine.record_failure import error_text
 from batchwright.model.cause import general_message
 from batchwright.model.checkpoint import Counts
+from batchwright.model.codec import decode
 from batchwright.model.errors import FailureLimitError
-from batchwright.model.failure import Failure
+from batchwright.model.failure import Failure, PayloadKind
 from batchwright.model.policy import parse_limit
 
 if TYPE_CHECKING:
@@ -70,9 +71,15 @@ def causes_of(target: "OpenTarget", processed: Processed) -> Sequence[str]:
 
 def _words(count: int, first: Failure) -> str:
     error = f"{first.error_type}: {_cut(first.error, _TEXT_CHARACTERS)}".removesuffix(": ")
-    raw = f": {_cut(first.payload, _PAYLOAD_CHARACTERS)}" if first.payload else ""
+    raw = f": {_cut(_shown(first), _PAYLOAD_CHARACTERS)}" if first.payload else ""
     items = "1 item" if count == 1 else f"{count:,} items"
     return f"{items} with {error} (in {first.phase}; first {first.place}{raw})"
+
+
+def _shown(failure: Failure) -> str:
+    """The item as a person would write it, without what the codec adds."""
+    text = failure.payload or ""
+    return str(decode(text)) if failure.payload_kind is PayloadKind.JSON else text
 
 
 def _cut(text: str, characters: int) -> str:

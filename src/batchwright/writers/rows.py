@@ -104,6 +104,17 @@ def bindable(values: list[Any], width: int) -> tuple[list[Any], dict[int, Except
     return converted, errors
 
 
+def without_key(values: list[Any], columns: tuple[str, ...], key: Sequence[str]) -> dict[int, Exception]:
+    """The errors of rows that lack their key, by row: SQLite would make one up, perhaps that of another row."""
+    errors: dict[int, Exception] = {}
+    for name in key if set(key) <= set(columns) else ():
+        found = values[columns.index(name) :: len(columns)]
+        if None in found:
+            lacking = ValueError(f"the row has no {name}, which is its key; set it in the processor, or return DROP")
+            errors |= dict.fromkeys((index for index, value in enumerate(found) if value is None), lacking)
+    return errors
+
+
 def storable_parameters(row: Any) -> Any:
     """A statement's parameters as the driver can store them. Raises ValueError or TypeError for one that it cannot."""
     if isinstance(row, Mapping):

@@ -22,7 +22,7 @@ from batchwright.model.publication import Publication
 from batchwright.ports import Scope, Sink, Writer
 from batchwright.writers.duplicate_keys import Duplicates, write_each_key_once
 from batchwright.writers.one_transaction import OneTransactionSink
-from batchwright.writers.rows import bindable, flat_values, settled
+from batchwright.writers.rows import bindable, flat_values, settled, without_key
 from batchwright.writers.sqlite_staging import Stage, broken_reference, judge
 from batchwright.writers.sqlite_statements import write_group, write_singly
 from batchwright.writers.sqlite_tables import Table, column_types
@@ -355,7 +355,7 @@ class SqlSink:
         width = len(columns)
         values, misfits = flat_values(outputs, columns)
         values, unbound = bindable(values, width)
-        refused = misfits | unbound
+        refused = without_key(values, columns, table.key) | misfits | unbound
         errors.update(refused)
         if len(refused) == len(outputs):  # nothing to begin a table with
             return

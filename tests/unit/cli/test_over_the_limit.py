@@ -3,7 +3,7 @@
 SALES = ("run", "jobs.py:sales", "--day", "2026-11-22", "--max-failures", "1")
 
 CAUSE = "not committed: 1 item with ValueError: =row 17 [red] is wrong (in process; first "
-ITEM = 'item 18: {"v":1,"value":{"id":17,"mood":"MILD"}})'
+ITEM = "item 18: {'id': 17, 'mood': 'MILD'})"
 
 
 def words(text: str) -> str:

@@ -229,7 +229,7 @@ def test_the_error_of_the_limit_groups_what_failed_and_shows_the_first_item_of_e
     assert isinstance(ran.error, FailureLimitError)
     first, second = ran.error.causes
     assert first.startswith("6 items with ValueError: no number: '1' (in process; first ")
-    assert first.endswith('item 2: {"v":1,"value":1})')
+    assert first.endswith("item 2: 1)")
     assert second.startswith("3 items with KeyError: 'name' (in process; first ")
     assert first in ran.result.error
 

@@ -1,15 +1,17 @@
 """Outputs that are no row, or not one that the table takes: each is its item's failure, its neighbours are written."""
 
 import re
+import sqlite3
 
 import pytest
 from tests.unit.engine.runs import database, rows, run_here, url
 from tests.unit.writers.test_sql import types, write
 
-from batchwright import Job, Skip, Status, Step, replay
+from batchwright import Job, Skip, Status, Step, replay, run
+from batchwright.ledgers.memory import MemoryLedger
 from batchwright.model.failure import Phase
 from batchwright.runners import Processes
-from batchwright.writers import execute, insert, route
+from batchwright.writers import execute, insert, route, upsert
 
 
 @pytest.mark.parametrize("chunk_size", [1, 1_000])
@@ -117,3 +119,14 @@ def test_a_row_that_does_not_fit_its_columns_stops_the_step(tmp_path, output):
     assert isinstance(ran.error, TypeError | ValueError)
     assert "while writing item 2 (" in ran.result.error
     assert rows(tmp_path / "t.db") == [(1, 2)]
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+def test_a_row_without_its_key_is_set_aside_and_gets_none_of_another_row(tmp_path, atomic):
+    given = [{"id": 1, "n": "x"}, {"id": None, "n": "none"}, {"n": "missing"}, {"id": 2, "n": "real"}]
+    write = upsert(f"sqlite:///{tmp_path}/t.db", "t", key="id")
+    result = run(Step("s", read=given, write=write, skip=Skip(limit=5), atomic=atomic), ledger=MemoryLedger())
+    assert (result.written, result.failed) == (2, 2)
+    assert "the row has no id, which is its key" in next(iter(result.failures)).error
+    with sqlite3.connect(tmp_path / "t.db") as database:
+        assert database.execute("SELECT * FROM t ORDER BY id").fetchall() == [(1, "x"), (2, "real")]
