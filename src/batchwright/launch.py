@@ -126,7 +126,7 @@ def replay(  # noqa: PLR0913 - the public call: everything but the run is option
     stop it at a chunk boundary.
 
     Raises NotReplayableError where the job cannot be rebuilt, no step's target takes items later, or a later lap was
-    begun, and FilterError for terms that cannot be meant.
+    begun, GroundChangedError for tables that are gone, and FilterError for terms that cannot be meant.
     """
     from batchwright.engine.replay_job import ReplayOptions, replay_job
 

@@ -2,8 +2,10 @@
 
 import datetime as dt
 import logging
+import sqlite3
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -12,13 +14,13 @@ from typing import Any
 import pytest
 from tests.postgres.server import Fresh, Server
 
-from batchwright import Step, run
+from batchwright import Job, Skip, Step, replay, run
 from batchwright.model.block import Position
 from batchwright.model.codec import decode, encode
-from batchwright.model.errors import ConfigurationError, ReadError, SourceError
+from batchwright.model.errors import ConfigurationError, GroundChangedError, ReadError, SourceError
 from batchwright.readers import query
 from batchwright.testing.reader_suite import ReaderSuite
-from batchwright.writers import insert
+from batchwright.writers import execute, insert
 
 COUNT = 23
 
@@ -211,3 +213,48 @@ def test_an_address_is_a_digest_of_the_query_without_its_user():
     assert first == query("postgresql://c@h/d", "SELECT  1 ;", key="id").address
     assert first.startswith("postgresql://h/d query ")
     assert first != query("postgresql://c@h/d", "SELECT 2", key="id").address
+
+
+@pytest.mark.parametrize("partitions", [None, 2])
+@pytest.mark.parametrize("killed_at", [1, 2, 7, 8, 9, 15, 20])
+def test_a_job_that_takes_rows_out_of_its_own_query_goes_on_behind_the_last_one(fresh, tmp_path, killed_at, partitions):
+    fresh.connection.execute("CREATE TABLE s AS SELECT i AS id, 0 AS done FROM generate_series(1, 20) i")
+    deadly = {killed_at}
+
+    def done(row):
+        if row["id"] in deadly:
+            raise KeyboardInterrupt
+        return (row["id"],)
+
+    reader = query(fresh.url, "SELECT id FROM s WHERE done = 0", key="id", page_rows=8)
+    writer = execute(fresh.url, "UPDATE s SET done = done + 1 WHERE id = %s", commutes=True)
+    step = Step("s", read=reader, process=done, write=writer, chunk_size=3, partitions=partitions)
+    job, ledger = Job("j", step, parameters={"day": 1}), f"sqlite:///{tmp_path}/l.db"
+    with pytest.raises(KeyboardInterrupt):
+        run(job, ledger=ledger)
+    deadly.clear()
+    assert run(job, ledger=ledger).counts.read == 20
+    assert fresh.rows("SELECT done, count(*) FROM s GROUP BY done") == [(1, 20)]
+
+
+def test_tables_that_were_dropped_are_refused_by_a_replay_before_anything_is_recorded(fresh, tmp_path):
+    mended = []
+
+    def row(n):
+        if n == 3 and not mended:
+            raise ValueError
+        return {"n": n}
+
+    job = Job(
+        "j", Step("s", read=range(6), process=row, write=insert(fresh.url, "t"), skip=Skip()), parameters={"d": 1}
+    )
+    ledger = f"sqlite:///{tmp_path}/l.db"
+    run(job, ledger=ledger)
+    mended.append(True)
+    fresh.connection.execute(f"DROP SCHEMA {fresh.name}, {fresh.records} CASCADE")
+    fresh.connection.execute(f"CREATE SCHEMA {fresh.name}")
+    for _ in range(2):
+        with pytest.raises(GroundChangedError, match=r"lacks work.*knows of 0.*bring the target back"):
+            replay(1, ledger=ledger, job=job)
+    with closing(sqlite3.connect(tmp_path / "l.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM batchwright_job_executions").fetchone() == (1,)

@@ -1,7 +1,7 @@
 """resumable: what a loop commits, however it ends, and what its connection refuses."""
 
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from batchwright.model.errors import (
     NotReplayableError,
     SourceError,
 )
+from batchwright.readers import query
 
 __all__ = ["shop"]
 
@@ -305,3 +306,28 @@ def test_an_error_of_the_reader_comes_when_all_before_it_is_committed(shop):
         go(loop)
     assert numbers(shop) == [0, 1, 2, 3, 4, 5]
     assert loop.result.status is Status.FAILED
+
+
+@pytest.mark.parametrize("left_at", range(10))
+@pytest.mark.parametrize("chunk_size", [1, 3])
+def test_a_loop_that_takes_rows_out_of_its_own_query_goes_on_behind_the_last_one(shop, left_at, chunk_size):
+    with closing(sqlite3.connect(shop)) as connection:
+        connection.execute("CREATE TABLE s (id INTEGER, done INTEGER)")
+        connection.executemany("INSERT INTO s VALUES (?, 0)", [(n,) for n in range(10)])
+        connection.commit()
+
+    def go_through(deadly):
+        to_do = query(f"sqlite:///{shop}", "SELECT id FROM s WHERE done = 0", key="id", page_rows=8)
+        with loop_over(shop, to_do, chunk_size=chunk_size) as loop:
+            for row in loop:
+                with loop.item():
+                    if row["id"] == deadly:
+                        raise KeyboardInterrupt
+                    loop.connection.execute("UPDATE s SET done = done + 1 WHERE id = ?", (row["id"],))
+        return loop.result
+
+    with pytest.raises(KeyboardInterrupt):
+        go_through(left_at)
+    assert go_through(None).counts.read == 10
+    with closing(sqlite3.connect(shop)) as connection:
+        assert connection.execute("SELECT done FROM s").fetchall() == [(1,)] * 10

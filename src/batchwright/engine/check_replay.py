@@ -1,15 +1,23 @@
 """Which steps take their failed items later, and which undo what they did: known before any of it is tried.
 
+Before a replay is recorded its targets are asked whether they hold what was committed to them: the failures of tables
+stand beside the rows, and a target that is gone would have none to replay, and say that all is well.
+
 The one rule: nothing is written; a target that cannot be asked now is asked by whoever replays.
 """
 
 from collections.abc import Mapping
 from contextlib import closing
+from functools import partial
 from typing import Any
 
+from batchwright.engine.recall_checkpoint import ask
+from batchwright.engine.restart import Choices, require_same_addresses, require_same_target
+from batchwright.engine.stop import Stop, pause
 from batchwright.job import Job
+from batchwright.model.checkpoint import StepKey
 from batchwright.model.distinct import Distinct
-from batchwright.model.errors import NotReplayableError
+from batchwright.model.errors import GroundChangedError, NotReplayableError, StopRequestedError
 from batchwright.model.execution import ADDS, ATOMIC, COMPENSATES, REPLAYS, SECRETS
 from batchwright.ports import Amends, Clock, Ledger, Replays, Scope, Settles, Sink
 from batchwright.step import BoundStep
@@ -42,6 +50,27 @@ def require_replayable(bound: BoundStep, sink: Sink[Any]) -> None:
         found = f"its failures are not in {step.target_address}: {why}"
         mend = "mend the input or the code and run the job anew with --again, or close them with --ignore REASON"
         raise NotReplayableError(f"step '{step.name}' cannot be replayed", found, mend)
+
+
+def require_target_there(bound: BoundStep, key: StepKey, ledger: Ledger, clock: Clock, stop: Stop) -> None:
+    """Raise GroundChangedError for tables that are gone, are others, or lack what was committed to them.
+
+    A stop ends the waiting for one that cannot be reached: whoever replays sees it, too.
+    """
+    with closing(bound.writer.open(Scope(key, ledger, clock))) as sink:
+        if not isinstance(sink, Settles):
+            return
+        last = ledger.last_step(key)
+        if last is not None:
+            require_same_addresses(bound, last)
+        try:
+            found = ask(sink, bound.step.write_retry, partial(pause, clock, stop))
+            require_same_target(bound, last, found, sink, key, Choices())
+        except StopRequestedError:
+            return
+        except GroundChangedError as error:
+            mend = "bring the target back and replay again, or run the job anew with --again"
+            raise GroundChangedError(error.wrong, error.found, mend) from error
 
 
 def why_not(bound: BoundStep, sink: Sink[Any]) -> str:

@@ -21,6 +21,8 @@ Fingerprint = Callable[[int], Any] | None
 
 Telling = Callable[[int], Place | None] | None
 
+Anchoring = Callable[[int], Anchor] | None
+
 SAMPLES = 2
 """How many witnesses a chunk has beside its first record: where it is cut in between, the nearest one is compared."""
 
@@ -35,10 +37,15 @@ class Segment:
     divisible: bool
     fingerprint: Fingerprint = None
     place: Telling = None
+    anchor_at: Anchoring = None
 
     def reach(self, index: int) -> int:
         """How many records of the block stand before this index of the chunk."""
         return self.offset + index - self.index
+
+    def position(self, index: int, ordinal: int) -> Position:
+        """Where the record at this index of the chunk starts."""
+        return _position(ordinal, self.anchor, self.reach(index), self.anchor_at)
 
 
 @dataclass(slots=True)
@@ -78,8 +85,7 @@ class Chunk:
         """Where this record starts in the input."""
         if index == len(self):
             return self.end
-        segment = self._segment_at(index)
-        return Position(self.start + index, segment.anchor, segment.reach(index))
+        return self._segment_at(index).position(index, self.start + index)
 
     def place(self, index: int) -> Place | None:
         """Where a person finds this record, if what was read tells it."""
@@ -98,7 +104,6 @@ class Chunk:
         good = self.good_indexes()
         first, last = bisect_left(good, start), bisect_left(good, stop)
         inside = [segment for segment in self.segments if start < segment.index < stop]
-        begin = self.locate(start)
         at = self._segment_at(start)
         divisible = self.cut_at(start) == start and at.divisible
         return Chunk(
@@ -106,7 +111,7 @@ class Chunk:
             items=self.items[first:last],
             bad={index - start: record for index, record in self.bad.items() if start <= index < stop},
             segments=[
-                Segment(0, begin.anchor, begin.offset, divisible, at.fingerprint, at.place),
+                replace(at, index=0, offset=at.reach(start), divisible=divisible),
                 *(replace(segment, index=segment.index - start) for segment in inside),
             ],
             end=self.locate(stop),
@@ -223,7 +228,9 @@ def _read(reader: Reader[Any], after: Position | None, stop: Stop) -> Iterator[B
 def _append(chunk: Chunk, block: Block[Any], start: int, stop: int) -> None:
     """Add the block's records from `start` up to `stop` to the chunk."""
     index = len(chunk)
-    chunk.segments.append(Segment(index, block.anchor, start, block.divisible, block.fingerprint, block.place))
+    chunk.segments.append(
+        Segment(index, block.anchor, start, block.divisible, block.fingerprint, block.place, block.anchor_at)
+    )
     first, last = start, stop
     if block.bad:
         places = [record.index for record in block.bad]
@@ -235,7 +242,15 @@ def _append(chunk: Chunk, block: Block[Any], start: int, stop: int) -> None:
     ordinal = chunk.start + len(chunk)
     whole = stop == len(block)
     chunk.size += block.size if whole and not start else block.size * (stop - start) // len(block)
-    chunk.end = Position(ordinal, block.next_anchor, 0) if whole else Position(ordinal, block.anchor, stop)
+    if whole:
+        chunk.end = Position(ordinal, block.next_anchor, 0)
+    else:
+        chunk.end = _position(ordinal, block.anchor, stop, block.anchor_at)
+
+
+def _position(ordinal: int, anchor: Anchor, offset: int, anchor_at: Anchoring) -> Position:
+    """A position in a block: at an anchor of its own, where the block knows one, so that no record is counted."""
+    return Position(ordinal, anchor, offset) if anchor_at is None else Position(ordinal, anchor_at(offset))
 
 
 def _require_same(reader: Reader[Any], after: Position, block: Block[Any], passed: tuple[int, int]) -> None:

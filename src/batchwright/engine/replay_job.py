@@ -6,6 +6,7 @@ The one rule: only the newest lap is replayed. What failed in an earlier one may
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from batchwright.engine.check_replay import require_target_there
 from batchwright.engine.close_lost import close_lost
 from batchwright.engine.record_failure import describe_error
 from batchwright.engine.replay_failures import Chosen, close_failures, rehearse, replay_failures, replay_warnings
@@ -53,7 +54,8 @@ def replay_job(
 ) -> ReplayResult:
     """Replay the failures of a run's lap, or ignore or reopen them, as `options` say.
 
-    Raises NotReplayableError if no step's target can be replayed into, or the run is of an earlier lap.
+    Raises NotReplayableError if no step's target can be replayed into, or the run is of an earlier lap, and
+    GroundChangedError, before anything is recorded, for tables that lack what was committed to them.
     """
     waiting = _waiting(job, execution, options, around)
     if not waiting:
@@ -61,6 +63,9 @@ def replay_job(
     warnings = tuple(text for name in waiting for text in replay_warnings(bound[name]) if options.kind == "replay")
     with around.ledger.own(execution.key) as ownership:
         _require_newest_lap(execution, around)
+        for name in waiting:
+            key = execution.key.step(execution.lap, name)
+            require_target_there(bound[name], key, around.ledger, around.clock, around.stop)
         if options.dry_run:
             taken_up = _each_step(bound, _context(job, 0, execution, around, ownership), waiting, options)
             return ReplayResult(0, taken_up.done, taken_up.refused, warnings=warnings, dry_run=True)

@@ -140,7 +140,7 @@ class Rereader:
         return found, Position(failure.ordinal, anchor, failure.ordinal - self._first)
 
     def _at(self, position: Position, *, counted: bool = False) -> Any:
-        if self._block is None or not self._reaches(position.ordinal, counted=counted):
+        if self._block is None or not self._reaches(position, counted=counted):
             self.close()
             self._blocks = iter(self.reader.read(None if counted else position))
             self._first, self._block = 0 if counted else position.ordinal - position.offset, next(self._blocks, None)
@@ -151,10 +151,13 @@ class Rereader:
             raise MalformedRecordError("the item is not in the input any more", "", "restore the input")
         return _record(self._block, position.ordinal - self._first)
 
-    def _reaches(self, ordinal: int, *, counted: bool) -> bool:
+    def _reaches(self, position: Position, *, counted: bool) -> bool:
         """Whether to read on, rather than to open the input again closer by."""
         assert self._block is not None  # noqa: S101 - for the type checker: asked only with a block
-        ahead = ordinal - self._first
+        ahead, anchor_at = position.ordinal - self._first, self._block.anchor_at
+        if anchor_at is not None and not counted:
+            # Records in between may be gone since: what is counted must be what stood there.
+            return 0 <= ahead < len(self._block) and bool(anchor_at(ahead) == position.anchor)
         return ahead >= 0 and (counted or not self.reader.seeks or ahead < 2 * len(self._block))
 
 

@@ -48,8 +48,10 @@ class Block(Generic[Item]):
     not be read, in order; their indexes count both items and bad records. With `divisible=False` no checkpoint is
     made inside the block. `fingerprint` gives, for a number of records, the fingerprint of the position behind them; it
     is called once for each checkpoint in the block, and must be cheap. `place` tells without reading again where the
-    record behind so many others is found; None: ask the reader. `size` is the bytes of input that the block was
-    made of, where the reader knows them at no cost: they bound what is read ahead.
+    record behind so many others is found; None: ask the reader. `anchor_at` gives the anchor of the position behind so
+    many records, for an input whose records may be gone when it is read again: then a position in the block has an
+    anchor of its own, and none is counted. `size` is the bytes of input that the block was made of, where the reader
+    knows them at no cost: they bound what is read ahead.
     """
 
     items: Sequence[Item]
@@ -59,6 +61,7 @@ class Block(Generic[Item]):
     divisible: bool = True
     fingerprint: Callable[[int], Any] | None = field(default=None, compare=False, repr=False)
     place: "Callable[[int], Place | None] | None" = field(default=None, compare=False, repr=False)
+    anchor_at: Callable[[int], Anchor] | None = field(default=None, compare=False, repr=False)
     size: int = field(default=0, compare=False, repr=False)
 
     def __len__(self) -> int:

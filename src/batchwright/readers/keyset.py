@@ -4,6 +4,7 @@ The one rule: a key that is not unique, or is NULL, would lose rows at the edge 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -26,11 +27,20 @@ def read_pages(fetch: FetchPage, key: Sequence[str], page_rows: int, anchor: Any
         page = rows[:page_rows]
         if not page:
             return
-        last = [page[-1][name] for name in key]
-        yield Block(page, anchor, last)
+        last = _key_of(page[-1], key)
+        yield Block(page, anchor, last, anchor_at=partial(_anchor_behind, page, key, anchor))
         if len(rows) <= page_rows:
             return
         anchor = last
+
+
+def _anchor_behind(page: Sequence[Row], key: Sequence[str], anchor: Any, count: int) -> Any:
+    """The key of the last of so many rows: a job may take rows that are done out of its own query."""
+    return _key_of(page[count - 1], key) if count else anchor
+
+
+def _key_of(row: Row, key: Sequence[str]) -> list[Any]:
+    return [row[name] for name in key]
 
 
 def place_row(fetch: FetchPage | None, key: Sequence[str], position: Position, source: str) -> Place:
@@ -70,7 +80,7 @@ def pass_over(fetch: Callable[[int, int], Row | None], after: Position | None, a
 
 def key_of(key: Sequence[str], row: Row) -> Any:
     """What makes a row the same one: its key, while other columns may change; without a key all of it."""
-    return [row[name] for name in key] if key else row
+    return _key_of(row, key) if key else row
 
 
 def require_key(key: Sequence[str], columns: Sequence[str], database: object) -> None:

@@ -100,6 +100,18 @@ class ReaderSuite(PartsSuite):
             rest = _records(self.reader(tmp_path).read(stored))[position.offset :]
             assert rest == records[position.ordinal :], position
 
+    def test_anchors_inside_of_a_block_lead_to_the_record_without_counting(self, tmp_path: Path) -> None:
+        """Of readers that know them; they survive the codec, and those at the ends are those of the block."""
+        records, ordinal = _records(self.reader(tmp_path).read(None)), 0
+        for block in self.reader(tmp_path).read(None):
+            if block.anchor_at is not None:
+                assert (block.anchor_at(0), block.anchor_at(len(block))) == (block.anchor, block.next_anchor)
+                for offset in range(1, len(block)):
+                    stored = Position(ordinal + offset, decode(encode(block.anchor_at(offset))))
+                    assert stored.anchor == block.anchor_at(offset)
+                    assert _records(self.reader(tmp_path).read(stored)) == records[stored.ordinal :], stored
+            ordinal += len(block)
+
     def test_an_interrupted_reading_can_be_closed(self, tmp_path: Path) -> None:
         """The engine stops in the middle, and reads again later."""
         reader = self.reader(tmp_path)

@@ -1,7 +1,7 @@
 """Replay: open failures are given to their step again, each item once, where that can be."""
 
 import pytest
-from tests.unit.engine.runs import Blocks, Breaking, as_row, bad, rows, run_here, url
+from tests.unit.engine.runs import Blocks, Breaking, as_row, bad, database, rows, run_here, url
 
 from batchwright import Job, Skip, Step, replay
 from batchwright.engine.stop import Stop
@@ -292,3 +292,35 @@ def test_a_replay_that_is_interrupted_is_closed_as_stopped(tmp_path):
     assert run is not None
     assert (run.kind, run.status, run.error) == ("replay", "STOPPED", "interrupted")
     assert states(ledger) == [(1, "replayed"), (4, "open"), (7, "open")]
+
+
+def _moved_away(path):
+    path.rename(path.with_name("elsewhere.db"))
+
+
+def _made_anew(path):
+    _moved_away(path)
+    database(path, "CREATE TABLE t (x)")
+
+
+@pytest.mark.parametrize("become", [_moved_away, _made_anew])
+@pytest.mark.parametrize("partitions", [None, 2])
+@pytest.mark.parametrize("asked", [{}, {"dry_run": True}, {"ignore": "no use"}])
+def test_a_target_that_is_gone_is_refused_before_anything_is_recorded(tmp_path, become, partitions, asked):
+    process, path = Mendable(1, 4), tmp_path / "t.db"
+    write = insert(url(path), "t")
+    step = Step("load", read=range(9), process=process, write=write, skip=Skip(), partitions=partitions)
+    job = Job("j", step, parameters={"day": 1})
+    ledger = run_here(job).ledger
+    process.refused = set()
+    become(path)
+    there, runs = path.exists(), ledger.runs()
+    with pytest.raises(
+        GroundChangedError, match=r"lacks work.*9 items were committed.*knows of 0.*bring the target back"
+    ):
+        replay(1, ledger=ledger, job=job, **asked)
+    assert (ledger.runs(), path.exists()) == (runs, there)
+    assert {state for _, state in states(ledger)} == {"open"}
+    path.unlink(missing_ok=True)
+    (tmp_path / "elsewhere.db").rename(path)
+    assert replay(1, ledger=ledger, job=job).replayed == 2

@@ -6,11 +6,12 @@ from contextlib import closing
 import pytest
 from tests.unit.engine.runs import database, rows, run_here, url
 
-from batchwright import Skip, Status, Step
+from batchwright import Job, Skip, Status, Step, replay
+from batchwright.ledgers.memory import MemoryLedger
 from batchwright.model.block import Position
 from batchwright.model.errors import ConfigurationError, DeclarationError, SourceError
 from batchwright.readers import query
-from batchwright.writers import insert
+from batchwright.writers import execute, insert
 
 
 @pytest.fixture
@@ -189,3 +190,54 @@ def test_a_page_may_be_written_into_the_database_it_is_read_from(path):
     )
     assert run_here(declared).result.status is Status.COMPLETED
     assert rows(path, "SELECT id FROM copy ORDER BY rowid") == list(range(20))
+
+
+TO_DO = "CREATE TABLE s (id INTEGER, done INTEGER);" + "".join(f"INSERT INTO s VALUES ({n}, 0);" for n in range(20))
+
+
+class KilledError(BaseException):
+    """What nothing of ours catches."""
+
+
+@pytest.mark.parametrize("killed_at", range(20))
+@pytest.mark.parametrize(("chunk_size", "partitions"), [(1, None), (3, None), (7, None), (3, 2)])
+def test_a_job_that_takes_rows_out_of_its_own_query_goes_on_behind_the_last_one(
+    tmp_path, killed_at, chunk_size, partitions
+):
+    source, deadly = database(tmp_path / "s.db", TO_DO), {killed_at}
+
+    def done(row):
+        if row["id"] in deadly:
+            raise KilledError
+        return (row["id"],)
+
+    reader = query(url(source), "SELECT id FROM s WHERE done = 0", key="id", page_rows=8)
+    writer = execute(url(source), "UPDATE s SET done = done + 1 WHERE id = ?", commutes=True)
+    step = Step("s", read=reader, process=done, write=writer, chunk_size=chunk_size, partitions=partitions)
+    job, ledger = Job("j", step, parameters={"day": 1}), MemoryLedger()
+    assert run_here(job, ledger=ledger).counts[1] < 20
+    deadly.clear()
+    ran = run_here(job, ledger=ledger)
+    assert ran.result.status == Status.COMPLETED
+    assert ran.counts == (20, 20, 0, 0)
+    assert rows(source, "SELECT done FROM s") == [1] * 20
+
+
+@pytest.mark.parametrize("chunk_size", [1, 4, 100])
+def test_what_failed_in_a_query_of_rows_still_to_do_is_found_again_by_its_key(tmp_path, chunk_size):
+    source, bad = database(tmp_path / "s.db", TO_DO), {3, 4, 7, 11, 19}
+
+    def done(row):
+        if row["id"] in bad:
+            raise ValueError
+        return (row["id"],)
+
+    reader = query(url(source), "SELECT id FROM s WHERE done = 0", key="id", page_rows=8)
+    writer = execute(url(source), "UPDATE s SET done = done + 1 WHERE id = ?")
+    step = Step("s", read=reader, process=done, write=writer, chunk_size=chunk_size, skip=Skip(payload=False))
+    job = Job("j", step, parameters={"day": 1})
+    ran = run_here(job)
+    assert [failure.place.detail for failure in ran.failures] == [f"id={n}" for n in sorted(bad)]
+    bad.clear()
+    assert replay(1, ledger=ran.ledger, job=job).replayed == 5
+    assert rows(source, "SELECT done FROM s") == [1] * 20
