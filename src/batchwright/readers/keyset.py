@@ -4,7 +4,6 @@ The one rule: a key that is not unique, or is NULL, would lose rows at the edge 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -27,16 +26,13 @@ def read_pages(fetch: FetchPage, key: Sequence[str], page_rows: int, anchor: Any
         page = rows[:page_rows]
         if not page:
             return
-        last = _key_of(page[-1], key)
-        yield Block(page, anchor, last, anchor_at=partial(_anchor_behind, page, key, anchor))
+        # Taken now: the rows are the user's from here on, and their keys may be changed.
+        keys = [anchor, *(_key_of(row, key) for row in page)]
+        last = keys[-1]
+        yield Block(page, anchor, last, anchor_at=keys.__getitem__)
         if len(rows) <= page_rows:
             return
         anchor = last
-
-
-def _anchor_behind(page: Sequence[Row], key: Sequence[str], anchor: Any, count: int) -> Any:
-    """The key of the last of so many rows: a job may take rows that are done out of its own query."""
-    return _key_of(page[count - 1], key) if count else anchor
 
 
 def _key_of(row: Row, key: Sequence[str]) -> list[Any]:

@@ -241,3 +241,12 @@ def test_what_failed_in_a_query_of_rows_still_to_do_is_found_again_by_its_key(tm
     bad.clear()
     assert replay(1, ledger=ran.ledger, job=job).replayed == 5
     assert rows(source, "SELECT done FROM s") == [1] * 20
+
+
+def test_anchors_stay_those_of_the_rows_that_were_read_whatever_the_job_makes_of_them(path):
+    block = next(iter(query(f"sqlite:///{path}", "SELECT * FROM t", key="id").read(None)))
+    before = [block.anchor_at(count) for count in range(len(block) + 1)]
+    for row in block.items:
+        row["id"] = -1
+    block.items[0].clear()
+    assert [block.anchor_at(count) for count in range(len(block) + 1)] == before
