@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from batchwright.model.checkpoint import Counts
-from batchwright.model.policy import Skip, parse_limit
+from batchwright.model.policy import Skip
 from batchwright.ports import Sink
 from batchwright.ports.partitions import HasPartitions
 from batchwright.step import Step
@@ -20,7 +20,7 @@ def counting_beside(sink: Sink[Any], step: Step[Any, Any], limit: Skip | None) -
     """The counts of all other partitions, asked in the transaction of a chunk whose own counts are given."""
     if not isinstance(sink, HasPartitions):
         return None
-    most, _ = parse_limit(limit.limit if limit else None)
+    most = limit.most if limit else None
     # As many failures as the others may be about to commit.
     margin = step.chunk_size * (step.partitions or 1)
 

@@ -15,7 +15,6 @@ from batchwright.model.checkpoint import Counts
 from batchwright.model.codec import decode
 from batchwright.model.errors import FailureLimitError
 from batchwright.model.failure import Failure, PayloadKind
-from batchwright.model.policy import parse_limit
 
 if TYPE_CHECKING:
     from batchwright.engine.commit_chunk import OpenTarget
@@ -28,7 +27,7 @@ _PAYLOAD_CHARACTERS = 100
 
 def passes_limit(target: "OpenTarget", failed: int) -> bool:
     """Whether so many failures that are not committed yet, together with those that are, pass a limit by count."""
-    most, _ = parse_limit(target.limit.limit if target.limit else None)
+    most = target.limit.most if target.limit else None
     return most is not None and target.checkpoint.counts.failed + failed > most
 
 
@@ -37,7 +36,7 @@ def require_within(target: "OpenTarget", processed: Processed, beside: Counts | 
     limit = target.limit
     if limit is None:
         return
-    done = target.checkpoint.counts + (beside or Counts())
+    done = target.checkpoint.counts if beside is None else target.checkpoint.counts + beside
     # Where the chunk was broken off it is what was looked at that counts.
     failed = done.failed + len(processed.failed)
     read = done.read + len(processed.results) + len(processed.failed)

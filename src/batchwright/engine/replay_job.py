@@ -4,7 +4,7 @@ The one rule: only the newest lap is replayed. What failed in an earlier one may
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from batchwright.engine.check_replay import require_target_there
 from batchwright.engine.close_lost import close_lost
@@ -13,7 +13,7 @@ from batchwright.engine.replay_failures import Chosen, close_failures, rehearse,
 from batchwright.engine.replay_partitions import added_up, replayed_parts
 from batchwright.engine.reread_items import Items
 from batchwright.engine.run_step import RunContext
-from batchwright.engine.set_up_run import Surroundings
+from batchwright.engine.set_up_run import Surroundings, context_in
 from batchwright.engine.take_over import steps_from
 from batchwright.job import Job, ordered_steps
 from batchwright.model.errors import BatchwrightError, FencedError, NotReplayableError
@@ -67,7 +67,8 @@ def replay_job(
             key = execution.key.step(execution.lap, name)
             require_target_there(bound[name], key, around.ledger, around.clock, around.stop)
         if options.dry_run:
-            taken_up = _each_step(bound, _context(job, 0, execution, around, ownership), waiting, options)
+            context = replace(context_in(job, execution, around, ownership), run=0)
+            taken_up = _each_step(bound, context, waiting, options)
             return ReplayResult(0, taken_up.done, taken_up.refused, warnings=warnings, dry_run=True)
         taken_up, run = _recorded(job, bound, execution, (waiting, options), (around, ownership))
     if taken_up.refused and not taken_up.done:
@@ -118,7 +119,7 @@ def _recorded(
     close_lost(ledger.last_run(execution.key), bound, ledger, surroundings.clock, ownership)
     begun = ledger.begin_run(request)
     ledger.move_run(begun.id, Status.RUNNING)
-    context = _context(job, begun.id, execution, surroundings, ownership)
+    context = replace(context_in(job, execution, surroundings, ownership), run=begun.id)
     try:
         with stop.interrupting(ledger), surroundings.watched(begun.id):
             taken_up = _each_step(bound, context, waiting, options)
@@ -161,21 +162,6 @@ def _taking_up(options: ReplayOptions) -> Callable[[BoundStep, RunContext], Repl
         return look(bound, context, Chosen(options.where, options.items, options.accepted))
 
     return {"ignore": ignore, "reopen": reopen, "replay": again}[options.kind]
-
-
-def _context(job: Job, run: int, execution: JobExecution, around: Surroundings, ownership: Ownership) -> RunContext:
-    return RunContext(
-        run=run,
-        key=execution.key,
-        lap=execution.lap,
-        ledger=around.ledger,
-        clock=around.clock,
-        stop=around.stop,
-        announcer=around.announcer,
-        ownership=ownership,
-        secrets=job.secrets,
-        ledgers=around.ledgers,
-    )
 
 
 def _close_broken_off(context: RunContext, error: BaseException) -> None:

@@ -5,7 +5,7 @@ The one rule: plain values; nothing here opens or does anything.
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchwright.engine.announce import Announcer
 from batchwright.engine.restart import Choices
@@ -57,9 +57,22 @@ def context_of(
     job: Job, execution: JobExecution, options: RunOptions, around: Surroundings, ownership: Ownership
 ) -> RunContext:
     """What the steps of this execution share."""
+    return replace(
+        context_in(job, execution, around, ownership),
+        kept=execution.kept,
+        limit=options.limit,
+        max_failures=options.max_failures,
+        timeout_seconds=job.timeout_seconds if options.timeout_seconds is None else options.timeout_seconds,
+        choices=options.choices,
+        asks=bool(execution.definition.get(ASKS)),
+    )
+
+
+def context_in(job: Job, execution: JobExecution, around: Surroundings, ownership: Ownership) -> RunContext:
+    """The same without what a run is asked for: for whoever works in the lap of an execution."""
     return RunContext(
         run=execution.id,
-        key=job.key,
+        key=execution.key,
         lap=execution.lap,
         ledger=around.ledger,
         clock=around.clock,
@@ -67,11 +80,5 @@ def context_of(
         announcer=around.announcer,
         ownership=ownership,
         secrets=job.secrets,
-        kept=execution.kept,
-        limit=options.limit,
-        max_failures=options.max_failures,
-        timeout_seconds=job.timeout_seconds if options.timeout_seconds is None else options.timeout_seconds,
-        choices=options.choices,
         ledgers=around.ledgers,
-        asks=bool(execution.definition.get(ASKS)),
     )

@@ -34,6 +34,8 @@ class Tally:
                 # A plan may have thousands of partitions: they are not added up anew for every chunk.
                 self.total = self.total + (counts - before)
                 self.counts[number] = counts
+                if self.reads.get(number, 0) <= counts.read:
+                    self.reads.pop(number, None)
                 self.fractions[number] = max(fraction or 0.0, self.fractions.get(number, 0.0))
 
     def move(self, number: int, read: int, fraction: float | None) -> int:
@@ -41,8 +43,8 @@ class Tally:
         with self.lock:
             self.reads[number] = max(read, self.reads.get(number, 0))
             self.fractions[number] = max(fraction or 0.0, self.fractions.get(number, 0.0))
-            numbers = {*self.counts, *self.reads}
-            return sum(max(self.reads.get(n, 0), self.counts.get(n, _NOTHING).read) for n in numbers)
+            ahead = ((read, self.counts.get(known, _NOTHING)) for known, read in self.reads.items())
+            return self.total.read + sum(max(0, read - counts.read) for read, counts in ahead)
 
     def read_in(self, checkpoints: Mapping[int, Checkpoint]) -> None:
         """Take note of what the target says of all partitions, whoever works on them."""

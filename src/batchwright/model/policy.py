@@ -91,6 +91,11 @@ class Skip:
         object.__setattr__(self, "redact", names)
         object.__setattr__(self, "_parsed", parse_limit(self.limit))
 
+    @property
+    def most(self) -> int | None:
+        """How many items may fail; None where the limit is a rate, or there is none."""
+        return self._parsed[0]
+
     def exceeded(self, failed: int, read: int, *, at_end: bool = False) -> bool:
         """Whether this many failures among this many items are too many."""
         count, rate = self._parsed
