@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 
 from batchwright.engine.run_step import RunContext
-from batchwright.job import Job
+from batchwright.job import Job, ordered_steps
 from batchwright.model.errors import ADOPT, BEGIN_AGAIN, ConfirmationError, GroundChangedError
 from batchwright.model.execution import JobExecution
 from batchwright.model.guarantee import Guarantee
@@ -96,10 +96,7 @@ def _unfinished(bound: Mapping[str, BoundStep], context: RunContext) -> set[str]
 def _all_before(job: Job) -> dict[str, set[str]]:
     """Every step that comes before each, directly or not."""
     direct, found = job.predecessors(), dict[str, set[str]]()
-
-    def all_of(name: str) -> set[str]:
-        if name not in found:
-            found[name] = set().union(direct[name], *map(all_of, direct[name]))
-        return found[name]
-
-    return {name: all_of(name) for name in direct}
+    for step in ordered_steps(job):
+        before = direct[step.name]
+        found[step.name] = set(before).union(*(found[name] for name in before))
+    return {name: found[name] for name in direct}

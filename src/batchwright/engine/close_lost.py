@@ -9,7 +9,8 @@ The states, and what holds in each when the process dies:
             no longer the job's, the step stays closed, and whoever closes the run next asks again
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
@@ -52,7 +53,7 @@ def _ask_target(bound: BoundStep, last: StepExecution, scope: Scope, ledger: Led
             checkpoint = sink.recall()
             parts = checkpoints_in(sink, checkpoint)
             if parts is not None:
-                _note_partitions(scope.key, parts, list(rows_of(sink).failures()), ledger)
+                _note_partitions(scope.key, parts, rows_of(sink).failures(), ledger)
             failures = sink.failures() if isinstance(sink, Settles) and parts is None else iter(())
             standing = standing_in(sink, checkpoint)
             _note(last, None if standing is None else standing.counts, failures, ledger)
@@ -63,13 +64,15 @@ def _ask_target(bound: BoundStep, last: StepExecution, scope: Scope, ledger: Led
 
 
 def _note_partitions(
-    key: StepKey, parts: Mapping[int, Checkpoint], failures: Sequence[Failure], ledger: Ledger
+    key: StepKey, parts: Mapping[int, Checkpoint], failures: Iterator[Failure], ledger: Ledger
 ) -> None:
+    of_part = defaultdict[int, list[Failure]](list)
+    for failure in failures:
+        of_part[failure.partition].append(failure)
     for number, checkpoint in parts.items():
         last = ledger.last_step(replace(key, partition=number))
         if last is not None and last.known_in_part:
-            of_part = (failure for failure in failures if failure.partition == number)
-            _note(last, checkpoint.counts, of_part, ledger)
+            _note(last, checkpoint.counts, iter(of_part[number]), ledger)
 
 
 def _note(last: StepExecution, counts: Counts | None, failures: Iterator[Failure], ledger: Ledger) -> None:

@@ -3,7 +3,6 @@
 The one rule: the file is named after the ledger's, so that two ledgers in a folder do not speak for each other.
 """
 
-import contextlib
 import json
 import os
 from datetime import datetime
@@ -13,6 +12,7 @@ from batchwright.ledgers.locks import lock_folder
 from batchwright.model.checkpoint import InstanceKey
 from batchwright.model.errors import LedgerError
 from batchwright.model.execution import JobExecution
+from batchwright.model.folder import sync_folder
 from batchwright.ports.call_marks import CallMark
 
 
@@ -28,7 +28,7 @@ def leave_mark(ledger: Path, run: JobExecution) -> None:
             stream.flush()
             os.fsync(descriptor)
         part.replace(file)
-        _sync_folder(file.parent)
+        sync_folder(file.parent)
     except OSError as error:
         raise LedgerError(
             f"no mark can be left beside the ledger {ledger}",
@@ -48,12 +48,3 @@ def find_mark(ledger: Path, key: InstanceKey) -> CallMark | None:
 
 def _file(ledger: Path, key: InstanceKey) -> Path:
     return lock_folder(ledger) / f"{key.digest}.{ledger.name}.calls"
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(OSError):  # not every file system knows how to
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -31,6 +31,7 @@ from typing import Any
 from batchwright.model.checkpoint import StepKey
 from batchwright.model.errors import BEGIN_AGAIN, DamagedOutputError, TargetError
 from batchwright.model.fault_points import reach
+from batchwright.model.folder import sync_folder
 from batchwright.writers.linux_renames import can_exchange, exchange
 from batchwright.writers.manifests import MANIFEST, SetManifest, listed, read_manifest, require_replaceable
 from batchwright.writers.stages import (
@@ -39,7 +40,6 @@ from batchwright.writers.stages import (
     digest,
     file_digest,
     mode_for,
-    sync_folder,
     tail_of,
     write_all,
 )

@@ -18,13 +18,12 @@ from typing import Any
 
 from batchwright.model.checkpoint import StepKey
 from batchwright.model.errors import AlreadyRunningError, BatchwrightError, DamagedOutputError, TargetError, WriteError
+from batchwright.model.folder import sync_folder
 
 TAIL_BYTES = 4096
 """So much before the committed length is hashed, to see whether somebody else has changed the stage."""
 
 _DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
-
-_NO_SYNC_OF_FOLDERS = frozenset({errno.EINVAL, errno.ENOTSUP})
 
 
 class Stage:
@@ -294,18 +293,6 @@ def file_digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise write_error(path, "read", error) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, where its file system knows how to."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_SYNC_OF_FOLDERS:
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _make_folders(folder: Path) -> None:
