@@ -128,13 +128,13 @@ def _standing(job: Job, options: TryOptions) -> _Standing:
     )
     if isinstance(place, Path) and not place.exists():
         seen = foresee(job, place, None, asked)
-        return _Standing("") if seen.begins else _in_words(job, (None, ()), seen, again=options.again)
+        return _Standing("") if seen.begins else _in_words((None, ()), seen, again=options.again)
     try:
         with closing(open_history(place)) as history:
             newest = newest_run(history, job.key)
             goes_on = newest is not None and newest.status in GOES_ON and not options.again
             steps = standing(newest, history, job) if newest is not None and goes_on else ()
-            return _in_words(job, (newest, steps), foresee(job, place, history, asked), again=options.again)
+            return _in_words((newest, steps), foresee(job, place, history, asked), again=options.again)
     except LedgerError as error:
         return _Standing(f"not known; {error}")
     except AlreadyRunningError as running:
@@ -142,7 +142,7 @@ def _standing(job: Job, options: TryOptions) -> _Standing:
 
 
 def _in_words(
-    job: Job, known: "tuple[JobExecution | None, Sequence[StepStanding]]", seen: "Foreseen", *, again: bool
+    known: "tuple[JobExecution | None, Sequence[StepStanding]]", seen: "Foreseen", *, again: bool
 ) -> _Standing:
     (newest, steps), warnings = known, "".join(f"; warning: {text}" for text in seen.warnings)
     if seen.refused:
@@ -155,9 +155,12 @@ def _in_words(
         return _Standing("would begin" if newest is None else f"would begin anew, after run {newest.id}")
     this = f"run {newest.id} is {newest.status}"
     if newest.status.complete:
-        begins = f"{this}; would begin anew: the job has no parameters"
-        nothing = f"already complete: {this}; would do nothing without --again"
-        return _Standing((nothing if job.identifiable else begins) + warnings)
+        told = f"{this}, but its targets do not show it; would go on as they say"
+        if seen.begins:
+            told = f"{this}; would begin anew: the job has no parameters"
+        elif seen.complete:
+            told = f"already complete: {this}; would do nothing without --again"
+        return _Standing(told + warnings)
     places = (f"{step.step} at {step.place}" for step in steps if step.place)
     return _Standing(f"{this}; would go on from it: {', '.join(places) or 'nothing is committed yet'}{warnings}")
 

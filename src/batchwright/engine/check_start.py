@@ -66,18 +66,21 @@ def check_first_steps(job: Job, bound: Mapping[str, BoundStep], context: RunCont
             check_adapters(bound[name])
 
 
-def check_ground(bound: Mapping[str, BoundStep], context: RunContext, *, unseen: bool = False) -> None:
+def check_ground(bound: Mapping[str, BoundStep], context: RunContext, *, unseen: bool = False) -> bool:
     """Raise GroundChangedError if a step that an earlier run of the lap has begun stands on other ground than then.
 
     With `unseen`, steps of which the ledger knows nothing are looked at, too. Whatever else is in a step's way, a
-    target that cannot be reached now, is left to the step: it waits, and says so.
+    target that cannot be reached now, is left to the step: it waits, and says so. False: a step that was completed is
+    to be gone on with, since its target, which is adopted, does not show that it was.
     """
+    shown = True
     for name, step in bound.items():
         last = context.ledger.last_step(context.step_key(name))
         if last is not None:
             require_same_addresses(step, last, choices_for(name, context))
         if last is not None or unseen:
-            _check_standing(step, last, context)
+            shown &= _check_standing(step, last, context)
+    return shown
 
 
 def choices_for(step: str, context: RunContext) -> Choices:
@@ -85,14 +88,13 @@ def choices_for(step: str, context: RunContext) -> Choices:
     return replace(context.choices, accept_input=True) if step in context.kept else context.choices
 
 
-def _check_standing(step: BoundStep, last: StepExecution | None, context: RunContext) -> None:
+def _check_standing(step: BoundStep, last: StepExecution | None, context: RunContext) -> bool:
     key, choices = context.step_key(step.step.name), choices_for(step.step.name, context)
     try:
         with closing(step.writer.open(Scope(key, context.ledger, context.clock, adopt=choices.adopt))) as sink:
             checkpoint = sink.look() if isinstance(sink, Looks) else sink.recall()
             if last is not None and last.status.complete:
-                finished_mark(step, checkpoint, choices, sink)
-                return
+                return finished_mark(step, checkpoint, choices, sink)[0] is not None
             require_same_target(step, last, checkpoint, sink, key, choices)
             if step.step.partitions is None:
                 require_whole(step, checkpoint)
@@ -104,4 +106,5 @@ def _check_standing(step: BoundStep, last: StepExecution | None, context: RunCon
     except DamagedOutputError as damaged:
         raise GroundChangedError(damaged.wrong, damaged.found, damaged.mend) from damaged
     except Exception:  # noqa: BLE001 - the step asks again, waits for what passes, and fails with what does not
-        return
+        return True
+    return True

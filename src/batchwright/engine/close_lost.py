@@ -16,11 +16,12 @@ from dataclasses import replace
 from itertools import islice
 
 from batchwright.engine.run_step import FAILURES_AT_ONCE
-from batchwright.engine.split_step import checkpoints_in, rows_of, standing_in
+from batchwright.engine.split_step import checkpoints_in, rows_of
 from batchwright.model.checkpoint import Checkpoint, Counts, StepKey
 from batchwright.model.errors import FencedError
 from batchwright.model.execution import TARGET_ASKED, JobExecution, StepExecution, StepOutcome
 from batchwright.model.failure import Failure
+from batchwright.model.partition import in_all
 from batchwright.model.status import Status
 from batchwright.ports import Clock, Ledger, Ownership, Scope, Settles
 from batchwright.step import BoundStep
@@ -52,11 +53,13 @@ def _ask_target(bound: BoundStep, last: StepExecution, scope: Scope, ledger: Led
         with closing(bound.writer.open(scope)) as sink:
             checkpoint = sink.recall()
             parts = checkpoints_in(sink, checkpoint)
-            if parts is not None:
+            if parts is None:
+                counts = None if checkpoint is None else checkpoint.counts
+                failures = sink.failures() if isinstance(sink, Settles) else iter(())
+            else:
                 _note_partitions(scope.key, parts, rows_of(sink).failures(), ledger)
-            failures = sink.failures() if isinstance(sink, Settles) and parts is None else iter(())
-            standing = standing_in(sink, checkpoint)
-            _note(last, None if standing is None else standing.counts, failures, ledger)
+                counts, failures = in_all(parts.values()), iter(())
+            _note(last, counts, failures, ledger)
     except FencedError:
         raise
     except Exception:  # noqa: BLE001 - a target that is away keeps no work from being left; the step says it was not asked

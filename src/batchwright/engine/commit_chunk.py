@@ -180,7 +180,8 @@ def _write(target: OpenTarget, processed: Processed) -> tuple[Processed, int]:
 
     With it comes the number of outputs written.
     """
-    if processed.failed:
+    # What other partitions have done counts, too: they are asked in the transaction that commits.
+    if processed.over_limit or (processed.failed and target.beside is None):
         require_within(target, processed)
     while True:
         outputs = processed.outputs()

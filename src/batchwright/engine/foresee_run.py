@@ -11,19 +11,17 @@ from batchwright.engine.plan_run import look_back, plan_run
 from batchwright.engine.set_up_run import RunOptions, Surroundings
 from batchwright.job import Job
 from batchwright.model.errors import ConfigurationError, StopRequestedError
-from batchwright.model.execution import JobExecution
 from batchwright.step import BoundStep
 
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """What a run would make of what earlier ones left. `last` is the newest of them.
+    """What a run would make of what earlier ones left.
 
     `begins` says that it would begin a lap, `complete` that there is nothing to do, `refused` why it would not start.
     `unasked` says that a target that has to be asked first could not be.
     """
 
-    last: JobExecution | None = None
     begins: bool = False
     complete: bool = False
     unasked: bool = False
@@ -34,17 +32,15 @@ class Foreseen:
 
 def foresee_run(job: Job, bound: Mapping[str, BoundStep], options: RunOptions, around: Surroundings) -> Foreseen:
     """Ask what a run asks before it begins. `around` has a stop that is requested already: nothing is waited for."""
-    last = around.ledger.last_run(job.key)
     try:
         with around.ledger.own(job.key) as ownership:
             standing = look_back(job, bound, options, around, ownership)
-            if standing.context is not None and standing.lap.complete:
-                check_ground(bound, standing.context)
-            else:
+            complete = standing.lap.complete and standing.context is not None and check_ground(bound, standing.context)
+            if not complete:
                 plan_run(job, bound, options, standing)
     except StopRequestedError:
-        return Foreseen(last, unasked=True)
+        return Foreseen(unasked=True)
     except ConfigurationError as refused:
-        return Foreseen(last, refused=str(refused), exit_code=refused.exit_code)
+        return Foreseen(refused=str(refused), exit_code=refused.exit_code)
     lap = standing.lap
-    return Foreseen(last, lap.begins and not lap.unknown, lap.complete, warnings=standing.warnings)
+    return Foreseen(lap.begins and not lap.unknown, complete, warnings=standing.warnings)

@@ -249,8 +249,11 @@ def _next_in_order(state: _Ahead) -> Processed | None:
         if state.flights:
             state.flights[0].began = state.clock.monotonic()
         merged = _merged(flight, len(flight.chunk.chunk))
-        over = replace(merged, over_limit=True)
-        return over if flight.over_limit else merged.before_unreadable(flight.read, flight.start, flight.ending)
+        return (
+            replace(merged, over_limit=True)
+            if flight.over_limit
+            else merged.before_unreadable(flight.read, flight.start, flight.ending)
+        )
     now, cut = state.clock.monotonic(), flight.portions[flight.done].first
     late = state.stop.requested is not None or now - flight.began >= CHUNK_SECONDS
     state.bounds.moved(flight.chunk.chunk, cut, now)

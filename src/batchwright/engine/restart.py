@@ -20,7 +20,7 @@ from typing import Any
 
 from batchwright.abilities import Fingerprints, HasIdentity, MissesTables
 from batchwright.engine.recall_checkpoint import ask
-from batchwright.engine.split_step import parts_of, rows_of
+from batchwright.engine.split_step import parts_of, rows_of, standing_in
 from batchwright.model.block import Position
 from batchwright.model.checkpoint import Checkpoint, Counts, StepKey
 from batchwright.model.errors import (
@@ -33,7 +33,7 @@ from batchwright.model.errors import (
 )
 from batchwright.model.execution import StepExecution
 from batchwright.model.failure import Failure
-from batchwright.model.partition import in_all, plan_of
+from batchwright.model.partition import plan_of
 from batchwright.ports import Ledger, Reader, Settles, Sink
 from batchwright.step import BoundStep
 
@@ -268,10 +268,8 @@ def require_same_target(
 
 def _done_in(sink: Sink[object], checkpoint: Checkpoint | None) -> Counts:
     """What the step has done, by its target's word; in all its partitions, if it has any."""
-    if checkpoint is None:
-        return Counts()
-    in_parts = plan_of(checkpoint) is not None and not checkpoint.finished
-    return in_all(rows_of(sink).checkpoints().values()) if in_parts else checkpoint.counts
+    standing = standing_in(sink, checkpoint)
+    return Counts() if standing is None else standing.counts
 
 
 def require_tables(bound: BoundStep, checkpoint: Checkpoint | None, sink: Sink[object], choices: Choices) -> None:

@@ -92,10 +92,10 @@ class PartitionTask:
         try:
             with watched(self.stop, nullcontext(str)):
                 result, error = self._run(*work.items)
-        except (AlreadyRunningError, StopRequestedError):
+        except (AlreadyRunningError, FencedError, StopRequestedError):
             return Outcome(work.number, [None])
         except BaseException as raised:  # noqa: BLE001 - whatever ends a partition ends the step
-            return Outcome(work.number, [None]) if isinstance(raised, FencedError) else _ended(work, raised)
+            return _ended(work, raised)
         if isinstance(error, FencedError):
             return Outcome(work.number, [None])
         return Outcome(work.number, [result]) if error is None else _ended(work, error)

@@ -1,7 +1,9 @@
 """What has changed since a run ended, on the command line: one line, exit code 2, the flags, and what `show` names."""
 
 import shutil
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -165,6 +167,16 @@ def test_a_dry_run_sees_another_target(how, bills):
     if how == "another":
         bills.call(*BILL, "--limit", "2", "--ledger", "other.db")
     assert "--adopt" in what_would_be_said(bills, *BILL)
+
+
+def test_a_dry_run_that_adopts_says_that_finished_work_is_gone_on_with(bills):
+    bills.call(*BILL)
+    with closing(sqlite3.connect("bills.db")) as database, database:
+        database.execute("DELETE FROM batchwright_checkpoints")
+    tried = bills.call(*BILL, "--adopt", "--dry-run")
+    assert "its targets do not show it; would go on as they say" in tried.out
+    assert "already complete" not in tried.out
+    assert bills.call(*BILL, "--adopt", "--json").document["steps"][0]["counts"]["read"] == 3
 
 
 def test_a_dry_run_sees_a_ledger_that_does_not_know_finished_work(bills):

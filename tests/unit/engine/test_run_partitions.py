@@ -126,6 +126,18 @@ def test_the_limit_of_failures_holds_for_the_step_as_a_whole(tmp_path: Path):
     assert ran.result.failed == 10
 
 
+def test_a_rate_is_not_judged_by_what_one_partition_has_done(tmp_path: Path):
+    """Five per cent of the last partition fail, a little more than one of the whole."""
+    read = [{"id": 10 * n + (7 if n >= 4_500 and n % 20 == 0 else 0)} for n in range(6_000)]
+    skip = Skip(on=ValueError, limit="4%")
+    for partitions in (None, 4):
+        write = insert(f"sqlite:///{tmp_path}/{partitions}.db", "t")
+        ran = run_here(
+            step(tmp_path, read=read, write=write, skip=skip, chunk_size=1_000, workers=1, partitions=partitions)
+        )
+        assert (ran.result.status, ran.result.failed) == (Status.COMPLETED_WITH_FAILURES, 75)
+
+
 def test_a_rate_is_judged_over_all_partitions_at_the_end(tmp_path: Path):
     ran = run_here(step(tmp_path, skip=Skip(on=ValueError, limit="9%")))
     assert ran.result.status is Status.FAILED
