@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 from batchwright.model.errors import DeclarationError, SourceError
@@ -56,12 +57,12 @@ def files(*paths: str | os.PathLike[str]) -> Files:
     They are read one after the other, in the order of their paths: `part-10` comes before `part-9`. What a pattern fits
     is looked up when the step begins. Raises DeclarationError for no path at all, and for one that is given twice.
     """
-    given = [os.path.abspath(os.fspath(path)) for path in paths]  # noqa: PTH100 - resolve() follows links
+    given = sorted(os.path.abspath(os.fspath(path)) for path in paths)  # noqa: PTH100 - resolve() follows links
     wrong = "" if given else "no path is given"
-    wrong = wrong or next((f"{path} is given twice" for n, path in enumerate(given) if path in given[:n]), "")
+    wrong = wrong or next((f"{path} is given twice" for path, following in pairwise(given) if path == following), "")
     if wrong:
         raise DeclarationError("files: each path is given once", wrong, 'write files("in/*.csv")')
-    return Files(tuple(sorted(given)))
+    return Files(tuple(given))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,15 @@ class Done:
         return self.names == _names(paths)
 
     def come(self, paths: Iterable[str]) -> str:
-        """Which of these files are new, in words; those that were changed cannot be told from them."""
-        new = self.newer(paths)
-        return f"{shown(new)} came, or was changed, since the others were read" if new else ""
+        """Which of these files are new, in words; those that were changed cannot be told from them.
+
+        One that was made before, and moved or linked here since, is told by their number.
+        """
+        listed = list(paths)
+        if new := self.newer(listed):
+            return f"{shown(new)} came, or was changed, since the others were read"
+        more = len(listed) > self.count
+        return f"{self.count:,} files were read, now there are {len(listed):,}" if more else ""
 
     def changes(self, paths: Sequence[str], behind: str) -> str:
         """What is different in these files, which stand before another one now, from what they were."""

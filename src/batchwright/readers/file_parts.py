@@ -65,7 +65,7 @@ class FilePart:
 
     def fraction(self, position: Position, file: LineFile) -> float | None:
         """About how much of the part lies before a position."""
-        start, end = self.start[0], self.ground["byte"] if self.end is None else self.end
+        start, end = self.start[0], self.start[0] + self.length
         before = start if position.anchor is None else position.anchor[0]
         into = file.bytes_into(position, before, end, start)
         return min(1.0, (before - start + into) / (end - start)) if end > start else 1.0

@@ -22,21 +22,17 @@ def read_pages(fetch: FetchPage, key: Sequence[str], page_rows: int, anchor: Any
     while True:
         # One row more than the page, to see whether the key at its edge is unique.
         rows = fetch(anchor, page_rows + 1)
-        _check_keys(rows, key, address)
+        checked = _checked_keys(rows, key, address)
         page = rows[:page_rows]
         if not page:
             return
         # Taken now: the rows are the user's from here on, and their keys may be changed.
-        keys = [anchor, *(_key_of(row, key) for row in page)]
+        keys = [anchor, *map(list, checked[:page_rows])]
         last = keys[-1]
         yield Block(page, anchor, last, anchor_at=keys.__getitem__)
         if len(rows) <= page_rows:
             return
         anchor = last
-
-
-def _key_of(row: Row, key: Sequence[str]) -> list[Any]:
-    return [row[name] for name in key]
 
 
 def place_row(fetch: FetchPage | None, key: Sequence[str], position: Position, source: str) -> Place:
@@ -76,7 +72,7 @@ def pass_over(fetch: Callable[[int, int], Row | None], after: Position | None, a
 
 def key_of(key: Sequence[str], row: Row) -> Any:
     """What makes a row the same one: its key, while other columns may change; without a key all of it."""
-    return _key_of(row, key) if key else row
+    return [row[name] for name in key] if key else row
 
 
 def require_key(key: Sequence[str], columns: Sequence[str], database: object) -> None:
@@ -90,7 +86,7 @@ def require_key(key: Sequence[str], columns: Sequence[str], database: object) ->
             )
 
 
-def _check_keys(rows: Sequence[Row], key: Sequence[str], address: str) -> None:
+def _checked_keys(rows: Sequence[Row], key: Sequence[str], address: str) -> list[tuple[Any, ...]]:
     keys = [tuple(row[name] for name in key) for row in rows]
     words = ", ".join(key)
     if any(None in values for values in keys):
@@ -102,3 +98,4 @@ def _check_keys(rows: Sequence[Row], key: Sequence[str], address: str) -> None:
                 f"two rows have {', '.join(map(repr, values))}; rows would be lost at the edge of a page",
                 "add columns to key= until it is unique",
             )
+    return keys

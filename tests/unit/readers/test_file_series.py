@@ -191,6 +191,15 @@ def test_finished_files_may_be_put_away_and_what_comes_is_told(name: str, partit
         assert run_here(step(tmp_path, partitions=partitions), ledger=ledger).result.already_complete
 
 
+@pytest.mark.parametrize("partitions", [None, 2])
+def test_a_file_that_is_older_than_the_reading_is_told_too_when_it_comes(partitions: int | None, tmp_path: Path):
+    lay(tmp_path / "in", **LINES)
+    ledger = MemoryLedger()
+    assert run_here(step(tmp_path, partitions=partitions), ledger=ledger).result.read == 15
+    (tmp_path / "in" / "c.txt").symlink_to(tmp_path / "in" / "b.txt")
+    assert "files were read, now there are" in refused_here(step(tmp_path, partitions=partitions), ledger=ledger)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
