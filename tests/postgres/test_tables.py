@@ -379,3 +379,10 @@ def stored(fresh, url):
 
     with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
         return connection.execute(sql).fetchall()
+
+
+def test_columns_are_those_of_the_first_row_that_the_table_can_take_by_their_exact_names(fresh, write):
+    fresh.connection.execute("CREATE TABLE t (id int)")
+    result = write([{"ID": 1}, {"id": 2}], insert(fresh.url, "t"))
+    assert "the row has ID, and the columns are id" in failed(result)[0]
+    assert fresh.connection.execute("SELECT id FROM t").fetchall() == [(2,)]

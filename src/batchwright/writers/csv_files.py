@@ -9,7 +9,7 @@ import csv
 import io
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from enum import Enum
 from itertools import chain
 from operator import attrgetter, itemgetter
@@ -17,7 +17,7 @@ from typing import Any
 
 from batchwright.model.errors import TargetError
 from batchwright.ports import Writer
-from batchwright.writers.rows import columns_of, empty_row, no_row, refuse_unknown
+from batchwright.writers.rows import columns_of, empty_row, names_of, no_row, refuse_unknown
 from batchwright.writers.staged_files import StagedFile
 from batchwright.writers.text_files import ByteEncoding, check_encoding, one_by_one, raise_unless_data
 
@@ -168,9 +168,9 @@ def _cells(rows: Sequence[CsvRow], columns: tuple[str, ...]) -> Iterable[Sequenc
             return list(map(_getter(itemgetter, columns), rows))
         except KeyError:
             pass  # a column is missing somewhere: look at each row
-    elif kind in (tuple, list) and set(map(len, rows)) == {len(columns)}:
+    elif columns and kind in (tuple, list) and set(map(len, rows)) == {len(columns)}:
         return rows
-    elif kind is not None and is_dataclass(kind) and _names(kind) == columns:
+    elif kind is not None and is_dataclass(kind) and names_of(kind) == columns:
         return map(_getter(attrgetter, columns), rows)
     return [_cells_of(row, columns) for row in rows]
 
@@ -191,7 +191,7 @@ def _cells_of(row: CsvRow, columns: tuple[str, ...]) -> Sequence[Any]:
             raise ValueError(f"the row has {len(row)} values, the file has {len(columns)} columns")
         return row
     if is_dataclass(row) and not isinstance(row, type):
-        row = {name: getattr(row, name) for name in _names(type(row))}
+        row = {name: getattr(row, name) for name in names_of(type(row))}
     if not isinstance(row, Mapping):
         raise no_row(row)
     if not row:
@@ -203,10 +203,6 @@ def _cells_of(row: CsvRow, columns: tuple[str, ...]) -> Sequence[Any]:
 def _named(rows: Sequence[CsvRow]) -> tuple[str, ...]:
     """The columns of the first row that names any; empty if none does: then no row fits."""
     return _checked_columns(columns) if (columns := columns_of(rows)) else ()
-
-
-def _names(kind: type) -> tuple[str, ...]:
-    return tuple(part.name for part in fields(kind)) if is_dataclass(kind) else ()
 
 
 def _checked_columns(columns: Sequence[str]) -> tuple[str, ...]:

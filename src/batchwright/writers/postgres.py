@@ -370,7 +370,7 @@ class PostgresSink:
 
     def _write_rows(self, connection: "Connection", table: Table, outputs: Sequence[Row]) -> dict[int, BaseException]:
         # Columns are settled by the first chunk, for the whole lap: a restart must not see fewer in a later one.
-        columns = table.names or tuple(self._columns) or settled(outputs, existing_columns(connection, table))
+        columns = table.names or tuple(self._columns) or settled(outputs, existing_columns(connection, table), str)
         values, misfits = flat_values(outputs, columns)
         if len(misfits) == len(outputs):  # nothing to begin a table with
             return misfits

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.failure import Failure
 from batchwright.model.guarantee import Fault
-from batchwright.model.partition import plan_of
 from batchwright.ports import Scope
 from batchwright.writers.postgres import PostgresSink, PostgresWriter
 from batchwright.writers.postgres_staging import judge
@@ -77,10 +76,7 @@ class PostgresRoutesSink(PostgresSink):
         return found
 
     def _filled(self, outputs: int) -> Sequence[str]:
-        at = self._checkpoint
-        if at is None or at.finished or not outputs:
-            return ()
-        return self._tables.filled([at] if plan_of(at) is None else self.partitions().checkpoints().values())
+        return self._tables.filled(self._checkpoint, outputs, lambda: self.partitions().checkpoints().values())
 
     def _forget_table(self) -> None:
         super()._forget_table()

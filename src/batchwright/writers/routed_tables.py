@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from batchwright.model.checkpoint import Checkpoint, StepKey
 from batchwright.model.errors import ItemsFailed
+from batchwright.model.partition import plan_of
 from batchwright.model.publication import Publication
 from batchwright.ports import Scope
 from batchwright.writers.rows import no_row
@@ -138,12 +139,19 @@ class Tables:
             begun = replace(checkpoint, state={STAGE: ", ".join(stages)} if stages else {})
             require_same_way(self._key, begun, staged=self.staged)
 
-    def filled(self, checkpoints: Iterable[Checkpoint]) -> list[str]:
-        """The tables, staged ones if there are any, that unfinished work has put rows into by these checkpoints."""
+    def filled(
+        self, at: Checkpoint | None, outputs: int, in_parts: Callable[[], Iterable[Checkpoint]]
+    ) -> Sequence[str]:
+        """The tables, staged ones if there are any, that unfinished work has put so many outputs into.
+
+        By its checkpoint, or by those of its partitions, if it has a plan.
+        """
+        if at is None or at.finished or not outputs:
+            return ()
         found: dict[str, None] = {}
-        for checkpoint in checkpoints:
-            for name, _, outputs, stage in checkpoint.state.get("columns", ()):
-                if outputs and name in self._tables:
+        for checkpoint in [at] if plan_of(at) is None else in_parts():
+            for name, _, written, stage in checkpoint.state.get("columns", ()):
+                if written and name in self._tables:
                     found[stage or self._tables[name]] = None
         return list(found)
 

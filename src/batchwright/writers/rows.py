@@ -5,7 +5,7 @@ which SQLite would store as NULL, is refused.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -36,23 +36,26 @@ _CONVERSIONS: tuple[tuple[Any, Callable[[Any], Any], str], ...] = (
 )
 
 
-def settled(rows: Sequence[Any], existing: Collection[str]) -> tuple[str, ...]:
+def settled(rows: Sequence[Any], existing: Collection[str], alike: Callable[[str], str] = str.lower) -> tuple[str, ...]:
     """The columns for a table: those of the first row that it can take as it is, or, if it has none yet, of the first.
 
-    Where it can take no row they are those of the first all the same: the table says what is wrong with them.
+    Where it can take no row they are those of the first all the same: the table says what is wrong with them. `alike`
+    makes names equal that are the same to the database.
     """
-    return (columns_of(rows, existing) if existing else ()) or columns_of(rows)
+    return (columns_of(rows, existing, alike) if existing else ()) or columns_of(rows)
 
 
-def columns_of(rows: Sequence[Any], known: Collection[str] = ()) -> tuple[str, ...]:
+def columns_of(
+    rows: Sequence[Any], known: Collection[str] = (), alike: Callable[[str], str] = str.lower
+) -> tuple[str, ...]:
     """The columns of the first row that names any, and only those `known`, if any are; empty if none does."""
-    names = {name.lower() for name in known}
+    names = set(map(alike, known))
     for row in rows:
         if isinstance(row, Mapping):
             found = tuple(row) if all(isinstance(name, str) for name in row) else ()
         else:
-            found = tuple(field.name for field in fields(row)) if _is_record(row) else ()
-        if found and (not names or names.issuperset(map(str.lower, found))):
+            found = names_of(type(row))
+        if found and (not names or names.issuperset(map(alike, found))):
             return found
     return ()
 
@@ -151,7 +154,7 @@ def _alike(rows: Sequence[Any], columns: tuple[str, ...], kind: type) -> list[An
         if sum(map(len, rows)) != len(rows) * len(columns):
             return None
         getter: Callable[[Any], Any] = itemgetter(*columns)
-    elif is_dataclass(kind):
+    elif is_dataclass(kind) and set(columns).issuperset(names_of(kind)):
         getter = attrgetter(*columns)
     else:
         return None
@@ -168,11 +171,12 @@ def _tuple_of(row: Any, columns: tuple[str, ...]) -> tuple[Any, ...]:
             raise empty_row()
         refuse_unknown(row, columns)
         return tuple(map(row.get, columns))
-    if _is_record(row):
+    if columns and _is_record(row):
+        refuse_unknown(names_of(type(row)), columns)
         return attrgetter(*columns)(row) if len(columns) > 1 else (getattr(row, columns[0]),)
-    if isinstance(row, tuple) and len(row) == len(columns):
-        return row
-    if isinstance(row, tuple) and columns:
+    if columns and isinstance(row, tuple):
+        if len(row) == len(columns):
+            return row
         raise ValueError(f"the row has {len(row)} values for the {len(columns)} columns {', '.join(columns)}")
     raise no_row(row)
 
@@ -186,7 +190,12 @@ def empty_row() -> ValueError:
     return ValueError("a row must not be empty; return DROP to drop an item")
 
 
-def refuse_unknown(row: Mapping[str, Any], columns: Sequence[str]) -> None:
+def names_of(kind: Any) -> tuple[str, ...]:
+    """The names of the fields of a dataclass; none of anything else."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
+
+
+def refuse_unknown(row: Iterable[Any], columns: Sequence[str]) -> None:
     """Raise ValueError for a row with a name that is not among the columns, TypeError for one that is no text."""
     odd = next((name for name in row if not isinstance(name, str)), "")
     if odd != "":

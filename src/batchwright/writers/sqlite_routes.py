@@ -11,7 +11,6 @@ from typing import Any
 from batchwright.databases import sqlite
 from batchwright.model.checkpoint import Checkpoint
 from batchwright.model.failure import Failure
-from batchwright.model.partition import plan_of
 from batchwright.ports import Scope
 from batchwright.writers.routed_tables import Routing, Tables
 from batchwright.writers.sqlite import SqlSink, SqlWriter
@@ -72,10 +71,7 @@ class SqlRoutesSink(SqlSink):
         return found
 
     def _filled(self, outputs: int) -> Sequence[str]:
-        at = self._checkpoint
-        if at is None or at.finished or not outputs:
-            return ()
-        return self._tables.filled([at] if plan_of(at) is None else self.partitions().checkpoints().values())
+        return self._tables.filled(self._checkpoint, outputs, lambda: self.partitions().checkpoints().values())
 
     def _forget_table(self) -> None:
         super()._forget_table()

@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+from dataclasses import dataclass
 
 import pytest
 from tests.unit.engine.runs import database, rows, run_here, url
@@ -11,7 +12,7 @@ from batchwright import Job, Skip, Status, Step, replay, run
 from batchwright.ledgers.memory import MemoryLedger
 from batchwright.model.failure import Phase
 from batchwright.runners import Processes
-from batchwright.writers import execute, insert, route, upsert
+from batchwright.writers import csv_file, execute, insert, route, upsert
 
 
 @pytest.mark.parametrize("chunk_size", [1, 1_000])
@@ -36,6 +37,37 @@ def test_a_row_that_does_not_fit_is_its_items_failure(tmp_path, odd, says, route
     assert [(failure.ordinal, failure.phase) for failure in ran.failures] == [(1, Phase.WRITE)]
     assert says in ran.failures[0].error
     assert rows(tmp_path / "t.db") == [1, 3]
+
+
+@dataclass
+class Narrow:
+    a: int
+
+
+@dataclass
+class Wide(Narrow):
+    b: int
+
+
+def test_a_record_with_a_field_too_many_is_its_items_failure_like_a_dict(tmp_path):
+    ran = write(tmp_path / "t.db", [Narrow(1), Wide(2, 3), Narrow(4)], insert(url(tmp_path / "t.db"), "t"), skip=Skip())
+    assert ["the row has b, and the columns are a" in failure.error for failure in ran.failures] == [True]
+    assert rows(tmp_path / "t.db") == [1, 4]
+
+
+@pytest.mark.parametrize("nothing", [(), []])
+@pytest.mark.parametrize("target", ["table", "file"])
+def test_a_row_of_nothing_before_any_other_begins_neither_a_table_nor_a_file(tmp_path, target, nothing):
+    writer = insert(url(tmp_path / "t.db"), "t") if target == "table" else csv_file(tmp_path / "t.csv")
+    outputs = [nothing, nothing, {"a": 1}, {"a": 2}]
+    ran = run_here(
+        Step("s", read=range(4), process=outputs.__getitem__, write=writer, chunk_size=2, skip=Skip(limit=5))
+    )
+    assert ran.counts == (4, 2, 0, 2)
+    if target == "table":
+        assert rows(tmp_path / "t.db") == [1, 2]
+    else:
+        assert (tmp_path / "t.csv").read_text().split() == ["a", "1", "2"]
 
 
 @pytest.mark.parametrize(
