@@ -16,34 +16,15 @@ from pathlib import Path
 
 import pytest
 from tests.crash.families import children_of
-from tests.crash.fork_client import ROOT
+from tests.crash.partition_job import DEADLINE_SECONDS, KILLS, SEED, environment, lay_out
 
 SCHEDULES = int(os.environ.get("BATCHWRIGHT_PARTITION_SCHEDULES", "2"))
-SEED = int(os.environ.get("BATCHWRIGHT_PARTITION_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
-ROWS, KILLS, DEADLINE_SECONDS = 3_000, 4, 120.0
+ROWS = 3_000
 
-JOB = """
-import os
-from batchwright import Job, Skip, Step
-from batchwright.readers import csv_rows
-from batchwright.runners import Processes
-from batchwright.writers import execute, insert
-
-def good(row):
-    if int(row["id"]) % 500 == 3:
-        raise ValueError("a bad one")
-    return {"id": int(row["id"])}
-
+LOAD = """
 def load(month: str) -> Job:
-    many = int(os.environ["WORKERS"])
-    how = dict(
-        partitions=int(os.environ["PARTITIONS"]),
-        **(dict(runner=Processes(many)) if os.environ["RUNNER"] == "processes" else dict(workers=many)),
-        chunk_size=int(os.environ["CHUNK"]), skip=Skip(on=ValueError, limit=50),
-    )
-    rows = Step("rows", read=csv_rows("in.csv"), process=good, write=insert("sqlite:///t.db", "t"), **how)
-    adds = execute("sqlite:///t.db", "UPDATE balance SET total = total + :id, many = many + 1", commutes=True)
-    return Job("load", rows, Step("balance", read=csv_rows("in.csv"), process=good, write=adds, **how))
+    add = "UPDATE balance SET total = total + :id, many = many + 1"
+    return job(insert("sqlite:///t.db", "t"), execute("sqlite:///t.db", add, commutes=True))
 """
 
 GOOD = [n for n in range(ROWS) if n % 500 != 3]
@@ -54,8 +35,7 @@ class Schedule:
 
     def __init__(self, folder: Path, seed: int, runner: str = "threads") -> None:
         self.folder, self.random, self.runner = folder, random.Random(seed), runner
-        (folder / "job.py").write_text(JOB)
-        (folder / "in.csv").write_text("id\n" + "".join(f"{n}\n" for n in range(ROWS)))
+        lay_out(folder, LOAD, ROWS)
         with closing(sqlite3.connect(folder / "t.db")) as target:
             target.execute("PRAGMA journal_mode = WAL")
             target.executescript(
@@ -98,8 +78,7 @@ class Schedule:
 
     def _kill_one_of(self, coordinator: int) -> None:
         """Kill a process that the run has started to work on partitions, if it has one by now."""
-        family = sorted(children_of(coordinator))
-        grandchildren = [pid for pid in family if pid not in sorted(children_of(coordinator, deep=False))]
+        grandchildren = sorted(children_of(coordinator) - children_of(coordinator, deep=False))
         if grandchildren:
             with suppress(ProcessLookupError):
                 os.kill(self.random.choice(grandchildren), signal.SIGKILL)
@@ -108,18 +87,10 @@ class Schedule:
         return self.start_with(["batchwright"], *arguments)
 
     def start_with(self, module: list[str], *arguments: str) -> "subprocess.Popen[bytes]":
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "PARTITIONS": str(self.random.randrange(1, 9)),
-            "WORKERS": str(self.random.randrange(1, 4)),
-            "RUNNER": self.runner,
-            "CHUNK": str(self.random.randrange(5, 80)),
-            "BATCHWRIGHT_LEDGER": str(self.folder / "ledger" / "ledger.db"),
-        }
+        settings = environment(self.random, self.runner, str(self.folder / "ledger" / "ledger.db"))
         with (self.folder / "said.txt").open("ab") as said:
             command = [sys.executable, "-m", *module, *arguments]
-            return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=said, stderr=said)
+            return subprocess.Popen(command, cwd=self.folder, env=settings, stdout=said, stderr=said)
 
     def done(self) -> int:
         """How many rows and additions are in the target."""

@@ -17,37 +17,17 @@ from typing import Any
 import psycopg
 import pytest
 from tests.crash.families import children_of
-from tests.crash.fork_client import ROOT
+from tests.crash.partition_job import DEADLINE_SECONDS, KILLS, SEED, environment, lay_out
 from tests.postgres.server import Fresh
 
 SCHEDULES = int(os.environ.get("BATCHWRIGHT_PARTITION_SCHEDULES", "1"))
-SEED = int(os.environ.get("BATCHWRIGHT_PARTITION_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
-ROWS, KILLS, DEADLINE_SECONDS = 2_000, 4, 120.0
+ROWS = 2_000
 
-JOB = """
-import os
-from batchwright import Job, Skip, Step
-from batchwright.readers import csv_rows
-from batchwright.runners import Processes
-from batchwright.writers import execute, insert
-
-def good(row):
-    if int(row["id"]) % 500 == 3:
-        raise ValueError("a bad one")
-    return {"id": int(row["id"])}
-
+LOAD = """
 def load(month: str) -> Job:
-    url, many = os.environ["TARGET"], int(os.environ["WORKERS"])
-    how = dict(
-        partitions=int(os.environ["PARTITIONS"]),
-        chunk_size=int(os.environ["CHUNK"]),
-        skip=Skip(on=ValueError, limit=50),
-        **(dict(runner=Processes(many)) if os.environ["RUNNER"] == "processes" else dict(workers=many)),
-    )
-    rows = Step("rows", read=csv_rows("in.csv"), process=good, write=insert(url, f"t_{month}"), **how)
     add = f"UPDATE balance SET total = total + %(id)s, many = many + 1 WHERE month = '{month}'"
-    adds = execute(url, add, commutes=True)
-    return Job("load", rows, Step("balance", read=csv_rows("in.csv"), process=good, write=adds, **how))
+    url = os.environ["TARGET"]
+    return job(insert(url, f"t_{month}"), execute(url, add, commutes=True))
 """
 
 
@@ -56,8 +36,7 @@ class Months:
 
     def __init__(self, fresh: Fresh, folder: Path, seed: int) -> None:
         self.fresh, self.folder, self.random = fresh, folder, random.Random(seed)
-        (folder / "job.py").write_text(JOB)
-        (folder / "in.csv").write_text("id\n" + "".join(f"{n}\n" for n in range(ROWS)))
+        lay_out(folder, LOAD, ROWS)
         fresh.connection.execute("CREATE TABLE balance (month text, total bigint, many bigint)")
 
     def begin(self, month: str) -> None:
@@ -76,12 +55,16 @@ class Months:
             if not workers and self.done(month):
                 many = self.random.choice((0, 1, 2))
                 workers = [self.start(runner, "worker", self.run_number(), "--workers", "2") for _ in range(many)]
-        everybody = [coordinator.pid, *(worker.pid for worker in workers)]
+        ours = {process.pid: process for process in (coordinator, *workers)}
+        everybody = [*ours]
         if runner == "processes":
             everybody += children_of(coordinator.pid)
         how = self.random.random()
         victims = everybody if how < 0.3 else self.random.sample(everybody, self.random.randint(1, len(everybody)))
         for victim in victims:
+            if victim in ours:
+                ours[victim].kill()  # the number of one that has ended may be another process's by now
+                continue
             with suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
         for process in (coordinator, *workers):
@@ -89,19 +72,10 @@ class Months:
         return coordinator.returncode == 3
 
     def start(self, runner: str, *arguments: str) -> "subprocess.Popen[bytes]":
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "TARGET": self.fresh.url,
-            "BATCHWRIGHT_LEDGER": self.fresh.url,
-            "RUNNER": runner,
-            "PARTITIONS": str(self.random.randrange(1, 9)),
-            "WORKERS": str(self.random.randrange(1, 4)),
-            "CHUNK": str(self.random.randrange(5, 80)),
-        }
+        settings = environment(self.random, runner, self.fresh.url, TARGET=self.fresh.url)
         with (self.folder / "said.txt").open("ab") as said:
             command = [sys.executable, "-m", "batchwright", *arguments]
-            return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=said, stderr=said)
+            return subprocess.Popen(command, cwd=self.folder, env=settings, stdout=said, stderr=said)
 
     def done(self, month: str) -> int:
         """How many rows and additions are in the target."""

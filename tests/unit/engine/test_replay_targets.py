@@ -297,7 +297,7 @@ def test_what_is_shown_of_a_changed_item_keeps_to_the_rules_of_payloads(tmp_path
     people(source, "id,age\n1,10\n2,77\n")
     (reason,) = replay(1, ledger=ledger, job=job, accept_changed=True).steps[0].reasons
     assert "another item stands there now" in reason
-    assert "77" not in reason
+    assert "77" not in reason.replace(str(tmp_path), "")
 
 
 def test_where_the_input_is_gone_the_stored_item_is_replayed(tmp_path):
