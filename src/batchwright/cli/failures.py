@@ -15,7 +15,7 @@ from batchwright.cli.histories import OpenedHistory, opened_history
 from batchwright.cli.next_commands import command, next_commands
 from batchwright.cli.shared_options import json_option, ledger_option, run_argument, where_option
 from batchwright.cli.streams import is_terminal, json_text, say, write_json, write_line
-from batchwright.cli.tables import ERROR_WIDTH, cut, fit_places, fits, short_place, write_table
+from batchwright.cli.tables import ERROR_WIDTH, cut, short_place, write_fitting
 from batchwright.ledgers.failure_groups import cause_of, group_failures
 from batchwright.model.codec import decode
 from batchwright.model.errors import CodecError
@@ -133,12 +133,8 @@ def _groups(
 def _write_causes(groups: list[FailureGroup]) -> None:
     columns = ("#count", "#open", "step", "phase", "error", "message", "first at", "example")
     rows = [_group_row(group) for group in groups]
-    if not fits(columns, rows):  # the example below its cause, instead of eight columns of single words
-        some = (*columns[:5], columns[6])
-        short = fit_places(some, [(*row[:5], row[6]) for row in rows], 5)
-        write_table(some, short, [row[-1] for row in rows])
-    else:
-        write_table(columns, rows)
+    # The example below its cause, instead of eight columns of single words.
+    write_fitting(columns, rows, place=6, below=(7,), left_out=(5,))
 
 
 def _say_next(opened: OpenedHistory, execution: JobExecution, *, rows: bool) -> None:
@@ -215,12 +211,8 @@ def _payload_text(failure: Failure) -> str:
 def _write_part(rows: list[tuple[object, ...]]) -> None:
     """Where there is no room for whole words, error and payload stand below each line."""
     columns = ("#item", "place", "step", "phase", "error", "state", "payload")
-    if rows and fits(columns, rows):
-        write_table(columns, rows)
-    elif rows:
-        some = ("#item", "place", "step", "phase", "state")
-        short = fit_places(some, [(*row[:4], row[5]) for row in rows], 1)
-        write_table(some, short, [(str(row[4]), str(row[6])) for row in rows])
+    if rows:
+        write_fitting(columns, rows, place=1, below=(4, 6))
 
 
 def _write_json(run: int, failures: Iterator[Failure]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from batchwright.cli.documents import counts_document
 from batchwright.cli.histories import OpenedHistory
 from batchwright.cli.job_command import chosen_again, user_output_on_stderr
-from batchwright.cli.next_commands import GOES_ON, Situation, Words, begin_anew, can_be_built, first_step, in_full
+from batchwright.cli.next_commands import GOES_ON, Words, begin_anew, can_be_built, go_on, in_full
 from batchwright.cli.tables import write_facts, write_heading
 from batchwright.job import Job
 from batchwright.model.execution import JobExecution
@@ -86,7 +86,7 @@ def _words(step: "StepStanding") -> str:
 def _choices(execution: JobExecution, opened: OpenedHistory) -> dict[str, str]:
     number, built = str(execution.id), can_be_built(execution)
     choices: dict[str, Words | str] = {
-        "go on": first_step(Situation(execution)),
+        "go on": go_on(execution),
         "begin anew": begin_anew(execution),
     }
     if built and execution.compensable:

@@ -108,9 +108,9 @@ def go_on(run: JobExecution) -> Words | str:
     return ("resume", str(run.id))
 
 
-def begin_anew(run: JobExecution, *more: str) -> Words | str:
-    """How to begin work again from its start, as the next lap; with the yes that it needs if it adds anything again."""
-    yes = _adds_again(run)
+def begin_anew(run: JobExecution, *more: str, steps: Collection[str] | None = None) -> Words | str:
+    """How to begin work again, as the next lap: from its start, or only these steps; with the yes that it may need."""
+    yes = _adds_again(run, run.adding if steps is None else steps)
     if run.origin is not None and can_be_built(run):
         return (
             "run",
@@ -126,19 +126,20 @@ def begin_anew(run: JobExecution, *more: str) -> Words | str:
     return _in_python(f"run({run.job}, {again})")
 
 
-def _adds_again(run: JobExecution) -> bool:
-    """Whether steps of the run add once more when they are run again; what is undone, or was never published, not."""
+def _adds_again(run: JobExecution, steps: Collection[str]) -> bool:
+    """Whether any of these steps adds once more when it is run again; what is undone, or was never published, not."""
     gone = set(run.compensated if run.status is Status.COMPENSATED else ())
     if len(run.steps) == 1 and not run.status.complete:
         gone |= set(run.atomic)
-    return any(step not in gone for step in run.adding)
+    return any(step in steps and step not in gone for step in run.adding)
 
 
-def from_step_command(run: JobExecution, step: str, ledger: Path | str | None) -> str:
-    """How to run a step, and what comes after it, again."""
+def from_step_command(run: JobExecution, steps: Sequence[str], ledger: Path | str | None) -> str:
+    """How to run steps again, of which the others come after the first."""
     if not can_be_built(run):
-        return _in_python(f"run({run.job}, from_step={step!r}, again=True{', yes=True' if run.adding else ''})")
-    return in_full(begin_anew(run, "--from", step), run, ledger)
+        yes = ", yes=True" if _adds_again(run, steps) else ""
+        return _in_python(f"run({run.job}, from_step={steps[0]!r}, again=True{yes})")
+    return in_full(begin_anew(run, "--from", steps[0], steps=steps), run, ledger)
 
 
 def in_full(step: Words | str, run: JobExecution, ledger: Path | str | None) -> str:

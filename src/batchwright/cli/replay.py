@@ -165,7 +165,7 @@ def _say_result(
         say(f"next: {command('failures', str(execution.id), '--open', ledger=ledger)}")
     if result.stale:
         names = printable(", ".join(result.stale))
-        rerun = printable(from_step_command(execution, result.stale[0], ledger))
+        rerun = printable(from_step_command(execution, result.stale, ledger))
         say(f"next: {rerun} (what follows was made without them: {names})")
 
 

@@ -15,12 +15,10 @@ from batchwright.cli.streams import say, write_json
 from batchwright.cli.tables import (
     ERROR_WIDTH,
     cut,
-    fit_places,
-    fits,
     short_place,
     write_facts,
+    write_fitting,
     write_heading,
-    write_table,
 )
 from batchwright.engine.name_checks import name_checks
 from batchwright.model.effect import EffectCount
@@ -164,11 +162,7 @@ def _write_causes(groups: Sequence[FailureGroup]) -> None:
     write_heading("failures by cause")
     columns = ("#count", "#open", "step", "phase", "error", "first at")
     rows = [_cause_row(group) for group in groups[:CAUSES_SHOWN]]
-    if fits(columns, rows):
-        write_table(columns, rows)
-    else:
-        some = (*columns[:4], columns[5])
-        write_table(some, fit_places(some, [(*row[:4], row[5]) for row in rows], 4), [row[4] for row in rows])
+    write_fitting(columns, rows, place=5, below=(4,))
 
 
 def _cause_row(group: FailureGroup) -> tuple[str, ...]:

@@ -61,13 +61,29 @@ def cut_between(text: str, width: int) -> str:
     return f"{text[: max(width - 1 - end, 0)]}…{text[len(text) - end :]}"
 
 
-def fits(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bool:
-    """Whether a table has room without folding a cell."""
+def write_fitting(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    place: int,
+    below: Sequence[int],
+    left_out: Sequence[int] = (),
+) -> None:
+    """A table of at least one row; where it has no room without folding a cell, one of lines with cells below them.
+
+    Then the cells of the columns `below` stand there, those `left_out` nowhere, and that of `place` is cut to fit.
+    """
     width = terminal_width()
-    return width is None or sum(_widths(columns, rows)) + 2 * (len(columns) - 1) <= width
+    if width is None or sum(_widths(columns, rows)) + 2 * (len(columns) - 1) <= width:
+        write_table(columns, rows)
+        return
+    kept = [at for at in range(len(columns)) if at not in (*below, *left_out)]
+    some = [columns[at] for at in kept]
+    short = _fit_places(some, [[row[at] for at in kept] for row in rows], kept.index(place))
+    write_table(some, short, [[str(row[at]) for at in below] for row in rows])
 
 
-def fit_places(columns: Sequence[str], rows: Sequence[Sequence[object]], at: int) -> list[Sequence[object]]:
+def _fit_places(columns: Sequence[str], rows: Sequence[Sequence[object]], at: int) -> list[Sequence[object]]:
     """The rows with the places in column `at` cut so that a row is one line on the terminal."""
     widths = _widths(columns, rows)
     room = (terminal_width() or _NEVER_FOLDED) - sum(widths) + widths[at] - (len(columns) - 1)

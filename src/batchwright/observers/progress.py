@@ -70,10 +70,8 @@ class Progress:
             self._show_start(event)
         elif isinstance(event, StepStarted):
             self._show_step_start(event)
-        elif isinstance(event, ChunkCommitted):
-            self._show_chunk(event)
-        elif isinstance(event, StepMoved):
-            self._show_move(event)
+        elif isinstance(event, ChunkCommitted | StepMoved):
+            self._show_way(event)
         elif isinstance(event, StepFinished):
             self._show_step_end(event)
         elif isinstance(event, JobFinished):
@@ -122,26 +120,17 @@ class Progress:
             self._say(f"{printable(event.step)} goes on after item {event.counts.read:,}")
         self._start_live()
 
-    def _show_chunk(self, event: ChunkCommitted) -> None:
+    def _show_way(self, event: ChunkCommitted | StepMoved) -> None:
+        """Show what is committed, and what is done of the chunk in work."""
         track = self._tracks.get(event.step)
         if track is None:
             return
         now = self._monotonic()
-        track.advance(event.counts, event.fraction, now)
+        if isinstance(event, ChunkCommitted):
+            track.advance(event.counts, event.fraction, now)
+        else:
+            track.move(event.read, event.fraction, now)
         track.longest_wait = event.waits.longest
-        self._say_now_and_then(track, now)
-
-    def _show_move(self, event: StepMoved) -> None:
-        """Show what is done of the chunk in work. What is committed, and all results, are counted elsewhere."""
-        track = self._tracks.get(event.step)
-        if track is None:
-            return
-        now = self._monotonic()
-        track.move(event.read, event.fraction, now)
-        track.longest_wait = event.waits.longest
-        self._say_now_and_then(track, now)
-
-    def _say_now_and_then(self, track: "_Track", now: float) -> None:
         if self._moving and not self._is_live and track.plain_line_is_due(now):
             self._say(f"{printable(track.name)}: {', '.join(track.facts(now, self._memory.used()))}")
 
@@ -255,15 +244,12 @@ class _Track:
         self._measure_from(counts.read, fraction, now)
 
     def advance(self, counts: Counts, fraction: float | None, now: float) -> None:
-        self.counts, self.done = counts, max(self.done, counts.read)
-        self._measure(fraction, now)
+        self.counts = counts
+        self.move(counts.read, fraction, now)
 
     def move(self, done: int, fraction: float | None, now: float) -> None:
         """Take note of what is done of the chunk in work."""
         self.done = max(self.done, done)
-        self._measure(fraction, now)
-
-    def _measure(self, fraction: float | None, now: float) -> None:
         self.fraction = fraction if fraction is None else max(fraction, self.fraction or 0.0)
         if self._passing_over:
             self._passing_over = False

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batchwright.cli.next_commands import Situation, next_commands
+from batchwright.cli.next_commands import Situation, from_step_command, next_commands
 from batchwright.model.checkpoint import InstanceKey
 from batchwright.model.execution import JobExecution, Origin
 from batchwright.model.status import Status
@@ -66,6 +66,16 @@ def test_to_begin_anew_what_adds_again_takes_a_yes_and_says_so():
     ]
     staged = {"adds": ["book"], "atomic": {"book": True}}
     assert after(execution(Status.ABANDONED, definition=staged, steps=("book",))) == [f"{RUN} --again"]
+
+
+def test_steps_that_are_run_again_take_a_yes_only_if_one_of_them_adds():
+    run = execution(Status.COMPLETED, steps=("load", "sum", "mail"), definition={"adds": ["load"]})
+    assert from_step_command(run, ("sum", "mail"), None) == f"{RUN} --from sum --again"
+    assert from_step_command(run, ("load", "sum"), None).endswith(
+        "--from load --again --yes  # what it added is added a second time"
+    )
+    by_hand = execution(Status.COMPLETED, origin=None, definition={"adds": ["load"]})
+    assert from_step_command(by_hand, ("sum",), None) == "from Python: run(sales, from_step='sum', again=True)"
 
 
 def test_a_rollback_that_failed_is_gone_on_with():
